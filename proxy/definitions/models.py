@@ -1,0 +1,242 @@
+"""What the operator wrote, as frozen values: names are those of the YAML, durations are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from proxy.secret import Secret
+
+Grant = Literal["client_credentials", "password"]
+ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
+
+
+class Model(BaseModel):
+    """The root of all models: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class BasicCredential(Model):
+    username: str
+    password: Secret
+
+
+class ListenerAuth(Model):
+    """Exactly one of the three is set."""
+
+    bearer: Secret | None = None
+    basic: BasicCredential | None = None
+    client_ca: str | None = None
+
+
+class ListenerTls(Model):
+    """Paths of the listener's certificate chain and key."""
+
+    cert: str
+    key: str
+
+
+class TcpBind(Model):
+    """`127.0.0.1:7480`, `[::1]:7480`; port 0 takes any free one."""
+
+    host: str
+    port: int
+
+
+class UnixBind(Model):
+    """`unix:/path`."""
+
+    path: str
+
+
+Bind = TcpBind | UnixBind
+
+
+class ReverseListener(Model):
+    bind: Bind = TcpBind(host="127.0.0.1", port=7480)
+    allowed_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    auth: ListenerAuth | None = None
+    tls: ListenerTls | None = None
+
+
+class AdminListener(Model):
+    bind: Bind = TcpBind(host="127.0.0.1", port=7489)
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    auth: Secret | None = None
+
+
+class Listeners(Model):
+    """`reverse` is empty and `admin` is None where the operator wrote `false`."""
+
+    reverse: tuple[ReverseListener, ...] = (ReverseListener(),)
+    admin: AdminListener | None = AdminListener()
+
+
+class Log(Model):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    access: bool = True
+
+
+class Shutdown(Model):
+    drain_delay: float = 5.0
+    grace: float = 25.0
+
+
+class Span(Model):
+    """A lower and an upper bound in seconds, for what doubles between them."""
+
+    min: float
+    max: float
+
+
+class Limits(Model):
+    head_timeout: float = 10.0
+    body_idle: float = 30.0
+    keep_alive: float = 75.0
+    write_idle: float = 60.0
+    head_size: int = 64 * 1024
+    header_line: int = 16 * 1024
+    header_fields: int = 128
+    target: int = 16 * 1024
+    connections: int | Literal["auto"] = "auto"
+    upstream_streams: int = 1000
+    upstream_idle: float = 30.0
+    tunnels: int = 1000
+    tunnel_idle: float = 300.0
+    replay_memory: int | Literal["auto"] = "auto"
+    token_wait: float = 15.0
+    token_connect: float = 3.0
+    token_total: float = 10.0
+    token_answer: int = 1024 * 1024
+    backoff: Span = Span(min=1.0, max=60.0)
+    brake: float = 300.0
+    cooldown: Span = Span(min=30.0, max=600.0)
+    definitions: int = 1000
+
+
+class HeaderPlacement(Model):
+    """`scheme` "" sends the bare token."""
+
+    name: str = "Authorization"
+    scheme: str = "Bearer"
+
+
+class QueryPlacement(Model):
+    name: str
+
+
+class SendTokenVia(Model):
+    """Exactly one of the two is set."""
+
+    header: HeaderPlacement | None = None
+    query: QueryPlacement | None = None
+
+
+class AuthErrorRule(Model):
+    """AND between the parts that are set; `status` holds inclusive ranges, so `401` is `(401, 401)`."""
+
+    name: str
+    status: tuple[tuple[int, int], ...] | None = None
+    www_authenticate: str | None = None
+
+
+class AuthErrors(Model):
+    """`any` already holds the added rule `status-401` where no written rule names a status; `never` wins."""
+
+    any: tuple[AuthErrorRule, ...] = (AuthErrorRule(name="status-401", status=((401, 401),)),)
+    never: tuple[AuthErrorRule, ...] = ()
+
+
+class Tls(Model):
+    """`ca`, `client_cert` and `client_key` are PEM text (the loader has read the files)."""
+
+    ca: str | None = None
+    client_cert: str | None = None
+    client_key: Secret | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+class IClient(Model):
+    name: str
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    grant_type: Grant
+    client_auth: ClientAuth
+    basic_encoding: Literal["form", "raw"] = "form"
+    token_url: str
+    valid_domains: tuple[str, ...] = Field(description="Never empty: the loader derives the default from the URLs.")
+    scopes: tuple[str, ...] = ()
+    scope_delimiter: str = " "
+    access_token_path: str = "access_token"
+    refresh_token_path: str = "refresh_token"
+    expires_in_path: str = "expires_in"
+    expires_in_unit: Literal["s", "ms", "at"] = "s"
+    default_token_ttl: float | None = None
+    refresh_ahead: float = Field(default=0.4, description="A ratio when ≤ 1, else seconds.")
+    refresh_ahead_written: bool = Field(default=False, description="Written by the operator: the 1 h cap does not apply.")
+    keep_alive: float | None = 86400.0
+    tls: Tls = Tls()
+    allow_insecure: bool = False
+
+
+class Route(Model):
+    prefix: str
+    strip: bool = True
+    host: str | None = None
+    bind: TcpBind | None = None
+
+
+class Replay(Model):
+    methods: Literal["all", "idempotent", "never"] = "all"
+    on_success_status: Literal["all", "idempotent", "never"] = "idempotent"
+    body_limit: int = 256 * 1024
+
+
+class Timeouts(Model):
+    connect: float = 5.0
+    response: float = 60.0
+    idle: float = 300.0
+
+
+class Connection(Model):
+    """`iclient` is None where the connection needs no token; inheritance from the iClient is already applied."""
+
+    name: str
+    iclient: IClient | None = None
+    base_url: str
+    route: Route | None = None
+    hosts: tuple[str, ...] = ()
+    username: str | None = None
+    password: Secret | None = None
+    headers: tuple[tuple[str, str | None], ...] = Field(default=(), description="None removes the header.")
+    scopes: tuple[str, ...] = ()
+    send_token_via: SendTokenVia = SendTokenVia(header=HeaderPlacement())
+    auth_errors: AuthErrors = AuthErrors()
+    on_client_credential: Literal["replace", "reject", "passthrough"] = "replace"
+    allowed_paths: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ()
+    rewrite_location: bool = True
+    replay: Replay = Replay()
+    timeouts: Timeouts = Timeouts()
+    tls: Tls = Tls()
+    on_no_token: Literal["fail", "passthrough"] = "fail"
+    required: bool = False
+    prefetch: bool = True
+    allow_insecure: bool = False
+
+
+class Definitions(Model):
+    """Everything the loader read, resolved and checked."""
+
+    via: Literal["forward", "always", "never"] = "forward"
+    listeners: Listeners = Listeners()
+    log: Log = Log()
+    shutdown: Shutdown = Shutdown()
+    limits: Limits = Limits()
+    connections: tuple[Connection, ...] = ()

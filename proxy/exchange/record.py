@@ -1,0 +1,89 @@
+"""What one exchange leaves behind: one record, a few plain counters.
+
+Counters are lists and dicts that the data path adds to and a scrape reads; a metrics library per request would cost
+more than the request (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+# Prometheus' habit: seconds, upper bounds inclusive, +Inf is the last list element of a histogram.
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+REPLAY_OUTCOMES: Final = ("accepted", "refused", "not_replayable", "cooldown")
+
+
+class Histogram:
+    """Counts per bucket (the last one is +Inf) and the sum, in seconds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+@dataclass(slots=True)
+class ConnectionCounters:
+    """The counters of one connection; `-` is the one of requests that belong to none. Statuses are keys of `requests`."""
+
+    connection: str
+    requests: dict[int, int] = field(default_factory=dict)
+    duration: Histogram = field(default_factory=lambda: Histogram(BUCKETS))
+    upstream: Histogram = field(default_factory=lambda: Histogram(BUCKETS))
+    auth_errors: dict[str, int] = field(default_factory=dict)
+    replays: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPLAY_OUTCOMES, 0))
+    reconnects: int = 0
+
+
+@dataclass(slots=True)
+class ProcessCounters:
+    """The counters of the whole process. `in_flight` and `tunnels_open` go up and down."""
+
+    overhead: Histogram = field(default_factory=lambda: Histogram(OVERHEAD_BUCKETS))
+    in_flight: int = 0
+    tunnels_open: int = 0
+    local_replies: dict[str, int] = field(default_factory=dict)
+    slow_clients_closed: int = 0
+
+
+class ExchangeRecord:
+    """One downstream request from its head to its end; times are monotonic seconds, sizes are body bytes.
+
+    `status` 499 stands for a client that left before the response began. `path` is the target without its query.
+    """
+
+    __slots__ = (
+        "attempts", "bytes_in", "bytes_out", "connection", "method", "path", "renewed",
+        "request_id", "seconds_token", "seconds_total", "seconds_upstream", "status",
+    )  # fmt: skip
+
+    connection: str
+    method: bytes
+    path: bytes
+    status: int
+    attempts: int
+    renewed: bool
+    seconds_total: float
+    seconds_upstream: float
+    seconds_token: float
+    bytes_in: int
+    bytes_out: int
+    request_id: str
+
+
+class Recorder(Protocol):
+    """Who wants to know of each finished exchange (the access log)."""
+
+    def record(self, exchange: ExchangeRecord) -> None:
+        """Take the record of one finished exchange; must not block nor raise."""
+        ...

@@ -1,0 +1,61 @@
+"""A string that will not print itself: what is secret stays a `Secret` until the byte that leaves the process."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final, NoReturn, Self, final
+
+MASK: Final = "Secret('***')"
+
+
+@final
+class Secret:
+    """A client secret, password or token.
+
+    Every way of turning an object into text gives the mask; `reveal()` is the one way out, and a test names the
+    files that may call it. Comparison takes constant time. Pickling raises `TypeError`; copies are the same object.
+    """
+
+    __slots__ = ("_text",)
+    _text: str
+
+    def __init__(self, text: str) -> None:
+        object.__setattr__(self, "_text", text)
+
+    def reveal(self) -> str:
+        """Return the text itself. Call it where the byte leaves the process, nowhere else."""
+        return self._text
+
+    def fingerprint(self) -> str:
+        """Return eight hexadecimal digits by which a human can tell two secrets apart, not guess one."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:8]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a Secret does not change")
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not serialised")
