@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final, NoReturn, Self, final
+from typing import TYPE_CHECKING, Final, NoReturn, Self, final
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MASK: Final = "Secret('***')"
+
+# Every secret that is alive, so that a log line can be cleaned by value; by id, since equal secrets die one by one.
+_living: Final[WeakValueDictionary[int, Secret]] = WeakValueDictionary()
+
+
+def living() -> Iterator[Secret]:
+    """Yield every secret that some part of the process still holds."""
+    yield from list(_living.values())
 
 
 @final
@@ -17,11 +29,12 @@ class Secret:
     files that may call it. Comparison takes constant time. Pickling raises `TypeError`; copies are the same object.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("__weakref__", "_text")
     _text: str
 
     def __init__(self, text: str) -> None:
         object.__setattr__(self, "_text", text)
+        _living[id(self)] = self
 
     def reveal(self) -> str:
         """Return the text itself. Call it where the byte leaves the process, nowhere else."""

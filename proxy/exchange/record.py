@@ -59,12 +59,13 @@ class ProcessCounters:
 class ExchangeRecord:
     """One downstream request from its head to its end; times are monotonic seconds, sizes are body bytes.
 
-    `status` 499 stands for a client that left before the response began. `path` is the target without its query.
+    `status` 499 stands for a client that left before the response began. `path` is the target without its query;
+    `secrets` is what the line about this exchange must not show: those of its connection.
     """
 
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "connection", "method", "path", "renewed",
-        "request_id", "seconds_token", "seconds_total", "seconds_upstream", "status",
+        "request_id", "seconds_token", "seconds_total", "seconds_upstream", "secrets", "status",
     )  # fmt: skip
 
     connection: str
@@ -79,6 +80,7 @@ class ExchangeRecord:
     bytes_in: int
     bytes_out: int
     request_id: str
+    secrets: tuple[bytes, ...]
 
 
 class Recorder(Protocol):
