@@ -1,0 +1,70 @@
+# Two commands to begin with: `make demo` shows the product, `make test` proves it. Both need Python >= 3.11 and make.
+# PYTHON picks the interpreter, VENV the place of the environment; pip's own settings (PIP_…, pip.conf) hold as usual.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+ok = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	"$$p" -c '$(ok)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# A stamp bears the sum of what it was installed from: a changed lock, not a newer date, makes the set-up run again.
+sum = $(firstword $(shell cat $(1) | cksum))
+RUN_STAMP := $(VENV)/.run-$(call sum,requirements.lock requirements-build.lock pyproject.toml)
+DEV_STAMP := $(VENV)/.dev-$(call sum,requirements-dev.lock pyproject.toml)
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.PHONY: help setup demo check test bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(DEV_STAMP) ## make .venv with all that development needs, from the hash-pinned locks
+
+demo: $(RUN_STAMP) ## watch an ordinary HTTP client get through to an API it has no token for
+	@$(BIN)/iclient-proxy demo
+
+check: $(DEV_STAMP) ## lint, format, types, import floors, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/house
+
+test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
+	$(BIN)/python -m bench
+
+UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(UPGRADE)
+lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer versions)
+	$(UV) pyproject.toml -o requirements.lock
+	$(UV) --group build -o requirements-build.lock -c requirements.lock
+	$(UV) pyproject.toml --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: put it on PATH, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c '$(ok)' || { echo "$(PYTHON) is older than Python 3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "This Python can't make environments (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): | $(BIN)/python
+	@echo "Setting up $(VENV) (once; about a minute)"
+	$(PIP_INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.run-* && touch $@
+
+$(DEV_STAMP): | $(BIN)/python
+	@echo "Setting up $(VENV) (once; about a minute)"
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.dev-* $(VENV)/.run-* && touch $@ $(RUN_STAMP)
