@@ -1,0 +1,96 @@
+"""What every suite shares: tests that need a program this machine lacks are left out and named, never silently.
+
+With `CI_REQUIRE_ALL=1` nothing is left out: a missing program is a failure.
+"""
+
+import os
+import shutil
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
+
+# Settings of the machine that would change what a client or the proxy does; a test sets what it wants itself.
+STRAY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ICLIENT_PROXY_CONFIG", "ICLIENT_PROXY_ADMIN")
+
+
+def missing(tool: str) -> str:
+    """Return why `tool` can't be used here, or the empty string."""
+    if tool == "oidc-provider":
+        installed = AUTHORIZATION_SERVER / "node_modules" / tool
+        return "" if installed.is_dir() else f"run `npm ci` in tests/e2e/{AUTHORIZATION_SERVER.name}"
+    if tool == "package index":
+        return "" if os.environ.get("CI") else "set CI=true to let a test download packages"
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    return "" if shutil.which(tool, path=places) else "not on this machine"
+
+
+def _needed(item: pytest.Item) -> list[str]:
+    return [tool for marker in item.iter_markers("needs") for tool in marker.args]
+
+
+def _require_all() -> bool:
+    return os.environ.get("CI_REQUIRE_ALL") == "1"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in STRAY:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def pytest_runtest_setup(item):
+    lacking = [f"{tool} ({why})" for tool in _needed(item) if (why := missing(tool))]
+    if lacking:  # only with CI_REQUIRE_ALL: such tests were deselected otherwise
+        pytest.fail(f"needs {', '.join(lacking)}", pytrace=False)
+
+
+def pytest_collection_modifyitems(config, items):
+    if _require_all():
+        return
+    kept, gone, left_out = [], [], defaultdict(list)
+    for item in items:
+        lacking = next((f"{tool}: {why}" for tool in _needed(item) if (why := missing(tool))), None)
+        if lacking:
+            gone.append(item)
+            left_out[lacking].append(item.nodeid)
+        else:
+            kept.append(item)
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = kept
+        config.stash[_LEFT_OUT] = dict(left_out)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput["left_out"] = dict(left_out)
+
+
+_LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over what a worker left out; all workers collect the same."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    seconds = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                parts = report.nodeid.split("::")[0].split("/")
+                seconds["/".join(parts[:2] if len(parts) > 2 else parts[:1])] += report.duration
+    if seconds:
+        terminalreporter.section("seconds of each suite")
+        for suite, spent in sorted(seconds.items()):
+            terminalreporter.write_line(f"{spent:8.1f}  {suite}")
+    left_out = config.stash.get(_LEFT_OUT, {})
+    if left_out:
+        terminalreporter.section("left out")
+        for why, tests in sorted(left_out.items()):
+            terminalreporter.write_line(f"{why}")
+            for test in tests:
+                terminalreporter.write_line(f"    {test}")

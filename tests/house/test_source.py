@@ -1,0 +1,106 @@
+import ast
+import re
+
+import pytest
+
+from tests.house import tree
+
+# Where a secret may become text: each place is one where its bytes leave the process, or where they are looked for.
+REVEALING = frozenset[str]()
+
+VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+
+
+def calls(path, attribute):
+    """Yield the calls of `….attribute(…)` and `attribute(…)` in one file."""
+    for node in ast.walk(tree.syntax(path)):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+            if called == attribute:
+                yield node
+
+
+def test_every_module_begins_with_a_sentence_that_says_what_lives_there():
+    silent = []
+    for path in tree.modules():
+        docstring = ast.get_docstring(tree.syntax(path))
+        if path.read_text(encoding="utf-8").strip() and not (docstring and docstring.split("\n\n")[0].rstrip(".:")):
+            silent.append(tree.name(path))
+
+    assert silent == []
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    lengths = {tree.name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in tree.modules()}
+
+    assert lengths
+    assert {path: length for path, length in lengths.items() if length > 450} == {}
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert [tree.name(path) for path in tree.modules() if VAGUE & set(path.stem.split("_"))] == []
+
+
+def test_secrets_are_revealed_only_where_their_bytes_leave():
+    revealing = {tree.name(path) for path in tree.modules() if any(calls(path, "reveal"))}
+
+    assert revealing == REVEALING
+
+
+def test_every_task_has_a_name():
+    nameless = [
+        f"{tree.name(path)}:{call.lineno}"
+        for path in tree.modules()
+        for call in calls(path, "create_task")
+        if not any(keyword.arg == "name" for keyword in call.keywords)
+    ]
+
+    assert nameless == []
+
+
+@pytest.mark.parametrize("word", ["NotImplementedError", "TODO", "FIXME", "XXX"])
+def test_nothing_is_promised_for_later_in_the_source(word):
+    assert [tree.name(path) for path in tree.modules() if word in path.read_text(encoding="utf-8")] == []
+
+
+def test_no_test_sleeps():
+    sleeping = [
+        f"{tree.name(path)}:{call.lineno}"
+        for path in tree.files(".py", under="tests")
+        for call in calls(path, "sleep")
+        if not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+    ]
+
+    assert sleeping == []
+
+
+def test_no_test_replaces_our_code_by_a_mock():
+    mocking = re.compile(r"unittest\.mock|\bMagicMock\b|\bmocker\b")
+    users = [path for path in tree.files(".py", under="tests") if mocking.search(path.read_text(encoding="utf-8"))]
+
+    assert [tree.name(path) for path in users] == []
+
+
+def test_every_test_asserts():
+    idle = []
+    for path in tree.files(".py", under="tests"):
+        if not path.name.startswith("test_"):
+            continue
+        for node in ast.walk(tree.syntax(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                words = ast.unparse(node)
+                if not re.search(r"\bassert\b|\braises\b|\bassert_\w+\(|\bexpect\w*\(|\bcheck\w*\(|\bfail\(", words):
+                    idle.append(f"{tree.name(path)}:{node.lineno}: {node.name}")
+
+    assert idle == []
+
+
+def test_a_case_of_the_catalogue_is_named_by_letter_and_number():
+    odd = []
+    for path in tree.files(".py", under="tests"):
+        for call in calls(path, "case"):
+            numbers = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+            if ast.unparse(call.func) == "pytest.mark.case":
+                odd += [number for number in numbers if not re.fullmatch(r"[A-Z]-\d{1,3}[a-z]?", str(number))]
+
+    assert odd == []
