@@ -6,30 +6,15 @@ more than the request (docs/performance.md).
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from proxy.histogram import Histogram
 
 # Prometheus' habit: seconds, upper bounds inclusive, +Inf is the last list element of a histogram.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 REPLAY_OUTCOMES: Final = ("accepted", "refused", "not_replayable", "cooldown")
-
-
-class Histogram:
-    """Counts per bucket (the last one is +Inf) and the sum, in seconds."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.total += seconds
 
 
 @dataclass(slots=True)
