@@ -5,6 +5,7 @@ With `CI_REQUIRE_ALL=1` nothing is left out: a missing program is a failure.
 
 import os
 import shutil
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -16,6 +17,12 @@ AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
 STRAY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ICLIENT_PROXY_CONFIG", "ICLIENT_PROXY_ADMIN")
 
 
+def program(name: str) -> str | None:
+    """Return where the program is: beside this Python, on PATH, or where Debian keeps servers."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
+    return shutil.which(name, path=os.pathsep.join(places))
+
+
 def missing(tool: str) -> str:
     """Return why `tool` can't be used here, or the empty string."""
     if tool == "oidc-provider":
@@ -23,8 +30,7 @@ def missing(tool: str) -> str:
         return "" if installed.is_dir() else f"run `npm ci` in tests/e2e/{AUTHORIZATION_SERVER.name}"
     if tool == "package index":
         return "" if os.environ.get("CI") else "set CI=true to let a test download packages"
-    places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return "" if shutil.which(tool, path=places) else "not on this machine"
+    return "" if program(tool) else "not on this machine"
 
 
 def _needed(item: pytest.Item) -> list[str]:

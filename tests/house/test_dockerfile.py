@@ -6,10 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import program
 from tests.house import tree
 
 DOCKERFILE = tree.ROOT / "Dockerfile"
@@ -71,7 +71,7 @@ def listing(folder):
 @pytest.mark.needs("hadolint")
 def test_a_linter_finds_nothing_in_the_dockerfile():
     found = subprocess.run(
-        [shutil.which("hadolint", path=Path(sys.executable).parent), "--format", "json", DOCKERFILE],
+        [program("hadolint"), "--format", "json", DOCKERFILE],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,68 @@
+import json
+import re
+
+import pytest
+
+from proxy.definitions.load import load
+from tests.house import tree
+
+PAGES = [path for path in tree.files(".md") if "bench" not in path.parts]
+README = (tree.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path):
+    """Return the anchors of a page's headings, as forges make them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=tree.name)
+def test_every_link_between_pages_leads_somewhere(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        place, _, anchor = target.partition("#")
+        aimed = (page.parent / place).resolve() if place else page
+        if not aimed.exists() or (anchor and anchor not in anchors(aimed)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_the_readme_says_first_what_it_is_and_what_it_is_not():
+    beginning = README.partition("## ")[0]
+
+    assert "OAuth 2.0" in beginning
+    assert "forward auth" in beginning
+    assert "**not**" in beginning
+
+
+def test_the_first_definition_of_the_readme_has_eight_lines_and_can_be_loaded(tmp_path):
+    definition = blocks(README, "yaml")[0]
+    (tmp_path / "iclient-proxy.yaml").write_text(definition)
+
+    loaded = load([tmp_path / "iclient-proxy.yaml"], {"ACME_SECRET": "canary"})
+
+    assert len(definition.splitlines()) == 8
+    assert [connection.name for connection in loaded.definitions.connections] == ["acme"]
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=tree.name)
+def test_every_json_of_a_page_is_json(page):
+    for block in blocks(page.read_text(encoding="utf-8"), "json"):
+        assert json.loads(block)
+
+
+def test_every_target_of_make_that_a_page_names_exists():
+    targets = set(re.findall(r"^([a-z]+):", (tree.ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8"))}
+
+    assert {"demo", "test", "check", "setup", "bench"} <= targets
+    assert named <= targets
