@@ -1,0 +1,599 @@
+"""One exchange: a downstream request on its way to the upstream and back, at most twice.
+
+A machine of callbacks rather than a coroutine, because a task per request would cost more than all it does; every
+decision is made by a pure function of `rewrite`, `classify` or `policy`. The phases, in order:
+
+    _token       waiting for a token                    `_wait_for_token`
+    _stream      waiting for an upstream stream         `opened`, `not_opened`
+    _response    waiting for the response's head        `response`
+    _renewal     a refused response is held back while the token is renewed
+    _body        the response is being relayed          `piece`
+    _over        the record is written
+
+`docs/life-of-a-request.md` draws them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from enum import Enum
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refusal
+from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
+from proxy.exchange.record import ExchangeRecord
+from proxy.exchange.replay import KeptBody
+from proxy.exchange.rewrite import brings_credential, request_head, response_head, upstream_target
+from proxy.exchange.tunnel import Tunnel
+from proxy.problem import PROBLEMS, PROXY_NAME, answer
+
+if TYPE_CHECKING:
+    from proxy.access_token import AccessToken
+    from proxy.exchange.plan import Plan
+    from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
+    from proxy.exchange.replay import ReplayMemory
+    from proxy.exchange.stream import Client, Stream
+    from proxy.wire.request import RequestHead
+    from proxy.wire.response import ResponseHead
+
+INTERIM_MAX: Final = 16  # 1xx responses before the final one; a flood of them would never end (RFC 9110 §15.2)
+_WAITING_MAX: Final = 64 * 1024  # bytes of a body that may wait for a token or a stream
+_CLIENT_LEFT: Final = 499  # nginx' number for a client that closed first; only the log sees it
+_NOT_REPLAYABLE: Final = f'Proxy-Status: {PROXY_NAME}; details="auth-retry-not-replayable"\r\n'.encode()
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+
+
+class Phase(Enum):
+    """Where an exchange is."""
+
+    TOKEN = "waits for a token"
+    STREAM = "waits for an upstream stream"
+    RESPONSE = "waits for the response"
+    RENEWAL = "holds a refused response while the token is renewed"
+    BODY = "relays the response"
+    TUNNEL = "is a tunnel"
+    OVER = "is over"
+
+
+class Surroundings:
+    """What all exchanges of the process share."""
+
+    __slots__ = ("counters", "draining", "loop", "memory", "next_id", "prefix", "recorder", "tunnels_max", "unmatched", "via", "via_tag", "tunnel_idle")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        counters: ProcessCounters,
+        unmatched: ConnectionCounters,
+        recorder: Recorder | None,
+        memory: ReplayMemory,
+        *,
+        via: bytes,
+        via_tag: bytes,
+        tunnels_max: int,
+        tunnel_idle: float,
+    ) -> None:
+        self.loop = loop
+        self.counters = counters
+        self.unmatched = unmatched
+        self.recorder = recorder
+        self.memory = memory
+        self.via = via
+        self.via_tag = via_tag
+        self.tunnels_max = tunnels_max
+        self.tunnel_idle = tunnel_idle
+        self.draining = False
+        self.prefix = os.urandom(5).hex()
+        self.next_id = 0
+
+    def request_id(self) -> str:
+        """Return an id that no other exchange of any process has."""
+        self.next_id += 1
+        return f"{self.prefix}-{self.next_id:x}"
+
+
+class Exchange:
+    """See the module's first lines. Fills the ports `Waiter`, `Uploader` and, after an upgrade, feeds a `Tunnel`."""
+
+    __slots__ = (
+        "_added", "_began", "_bytes_in", "_bytes_out", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
+        "_held_piece", "_interim", "_kept", "_lent", "_phase", "_plan", "_relayed", "_renewed", "_request_done", "_sent_at",
+        "_seconds_token", "_seconds_upstream", "_status", "_stream", "_strip", "_surroundings", "_target", "_task",
+        "_token", "_token_asked_at", "_tunnel", "_waiting", "_waiting_size", "attempt",
+    )  # fmt: skip
+
+    def __init__(
+        self, surroundings: Surroundings, client: Client, plan: Plan, head: RequestHead, *, strip_authorization: bool
+    ) -> None:
+        self._surroundings = surroundings
+        self._client = client
+        self._plan = plan
+        self._head = head
+        self._strip = strip_authorization
+        self._began = perf_counter()
+        self._phase = Phase.TOKEN
+        self._target = b""
+        self._token: AccessToken | None = None
+        self._lent = False
+        self._stream: Stream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tunnel: Tunnel | None = None
+        self._kept: KeptBody | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._request_done = False
+        self._relayed = False
+        self._renewed = False
+        self._closes = False
+        self._decoded = False
+        self._added = b""
+        self._held: ResponseHead | None = None
+        self._held_piece = b""
+        self._held_done = False
+        self._interim = 0
+        self._status = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._sent_at = 0.0
+        self._seconds_upstream = 0.0
+        self._seconds_token = 0.0
+        self._token_asked_at = 0.0
+        self.attempt = 0
+        surroundings.counters.in_flight += 1
+
+    # The request comes in
+
+    def start(self, piece: bytes, *, done: bool) -> None:
+        """Begin, with what came of the body so far. Raises nothing: a refusal becomes the answer."""
+        plan, head = self._plan, self._head
+        self._request_done = done
+        self._bytes_in = len(piece)
+        try:
+            self._target = upstream_target(plan, head.target)
+            self._admit()
+        except Refusal as refusal:
+            self._answer(refusal)
+            return
+        if plan.injector is not None and not self._keeps_own_credential():
+            if may_replay_ever(plan.replay, head.method) and head.fields.content_length <= plan.replay.body_limit:
+                if head.has_body:
+                    self._kept = KeptBody(plan.replay.body_limit, self._surroundings.memory)
+                    self._kept.add(piece)
+                self._lent = True
+        if piece:
+            self._waiting.append(piece)
+            self._waiting_size = len(piece)
+        self._find_token()
+
+    def body(self, piece: bytes, *, done: bool) -> None:
+        """Take more of the request's body."""
+        self._request_done = done
+        self._bytes_in += len(piece)
+        if self._kept is not None:
+            self._kept.add(piece)
+        if self._phase is Phase.OVER:
+            return
+        if self._stream is not None and self._phase is not Phase.RENEWAL:
+            self._stream.send(piece, complete=done)
+        elif self._phase is not Phase.BODY:
+            self._waiting.append(piece)
+            self._waiting_size += len(piece)
+            if self._waiting_size > _WAITING_MAX and not done:
+                self._client.hold(on=True)
+
+    def spoilt(self, refusal: Refusal) -> None:
+        """The request's body breaks its framing or stays away: answer if nothing was relayed, else end both sides."""
+        if self._phase is Phase.OVER:
+            return
+        if self._relayed or self._phase is Phase.BODY:
+            self._status = self._status or refusal.problem.status
+            self._end_upstream()
+            self._record()
+            self._client.abort()
+            return
+        self._answer(refusal)
+
+    def client_left(self) -> None:
+        """The application is gone: the upstream request is aborted, a shared renewal is not."""
+        if self._phase is Phase.OVER:
+            return
+        if self._tunnel is not None:
+            self._tunnel.lost()
+            return
+        if self._phase is not Phase.BODY:
+            self._status = _CLIENT_LEFT
+        self._end_upstream()
+        self._record()
+
+    def client_blocked(self, *, on: bool) -> None:
+        """The application takes no more (or takes again)."""
+        if self._stream is not None and self._phase is not Phase.RENEWAL:
+            self._stream.hold(on=on)
+
+    def _admit(self) -> None:
+        connection, head = self._plan.connection, self._head
+        if connection.allowed_methods and head.method.decode() not in connection.allowed_methods:
+            raise Refusal(PROBLEMS["not_allowed"], "the connection's allowed_methods do not name this method")
+        if connection.allowed_paths and not _is_below(head.target[self._plan.strip :], connection.allowed_paths):
+            raise Refusal(PROBLEMS["not_allowed"], "the path lies outside the connection's allowed_paths")
+        if connection.on_client_credential == "reject" and self._brings_credential():
+            raise Refusal(
+                PROBLEMS["client_credential_present"], "the request brings a credential where the proxy puts the token"
+            )
+        surroundings = self._surroundings
+        if head.fields.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
+            raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
+
+    def _brings_credential(self) -> bool:
+        return not self._strip and brings_credential(self._plan, self._head, self._target)
+
+    def _keeps_own_credential(self) -> bool:
+        return self._plan.connection.on_client_credential == "passthrough" and self._brings_credential()
+
+    # A token is found, the request is sent
+
+    def _find_token(self) -> None:
+        tokens = self._plan.tokens
+        if tokens is None or self._keeps_own_credential():
+            self._send()
+            return
+        token = tokens.take()
+        if token is None:
+            self._wait_for_token()
+            return
+        self._token = token
+        self._send()
+
+    def _wait_for_token(self) -> None:
+        self._token_asked_at = perf_counter()
+        self._task = self._surroundings.loop.create_task(self._await_token(), name=f"token for {self._plan.name}")
+
+    async def _await_token(self) -> None:
+        tokens = self._plan.tokens
+        assert tokens is not None
+        try:
+            token = await tokens.wait()
+        except Refusal as refusal:
+            self._task = None
+            self._seconds_token += perf_counter() - self._token_asked_at
+            self._no_token(refusal)
+            return
+        self._task = None
+        self._seconds_token += perf_counter() - self._token_asked_at
+        if self._phase is Phase.RENEWAL:
+            self._replay(token)
+        elif self._phase is Phase.TOKEN:
+            self._token = token
+            self._send()
+
+    def _no_token(self, refusal: Refusal) -> None:
+        if self._phase is Phase.RENEWAL:  # the upstream's own words are the best answer there is
+            self._release_held()
+        elif self._plan.connection.on_no_token == "passthrough":
+            self._lent = False
+            self._send()
+        else:
+            self._answer(refusal)
+
+    def _send(self) -> None:
+        self.attempt += 1
+        stream = self._plan.streams.take()
+        if stream is None:
+            self._phase = Phase.STREAM
+            self._plan.streams.open(self)
+            return
+        self.opened(stream)
+
+    def opened(self, stream: Stream) -> None:
+        """Write the request on the stream that is ours now."""
+        head, plan, surroundings = self._head, self._plan, self._surroundings
+        self._phase = Phase.RESPONSE
+        self._stream = stream
+        data = request_head(
+            plan, head, self._target, self._token, via=surroundings.via, strip_authorization=self._strip
+        )
+        if self._waiting:
+            data += b"".join(self._waiting)
+            self._waiting = []
+            if self._waiting_size > _WAITING_MAX:
+                self._client.hold(on=False)
+            self._waiting_size = 0
+        self._sent_at = perf_counter()
+        stream.begin(
+            self,
+            data,
+            complete=self._request_done,
+            head_only=head.method == b"HEAD",
+            decode=head.version == 0,
+            trailers=head.fields.trailers,
+        )
+
+    def not_opened(self, refusal: Refusal) -> None:
+        """There is no stream to the upstream."""
+        self._answer(refusal)
+
+    def upload_blocked(self, *, on: bool) -> None:
+        """The upstream takes no more of the body (or takes again)."""
+        self._client.hold(on=on)
+
+    # The response comes back
+
+    def response(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
+        """Judge a response head, then relay it or hold it back for a second attempt."""
+        status = head.status
+        if status < 200:
+            self._interim_response(head, piece)
+            return
+        plan = self._plan
+        self._seconds_upstream += perf_counter() - self._sent_at
+        if done:
+            self._stream = None
+        if status == 407:
+            self._end_upstream()
+            self._answer(
+                Refusal(PROBLEMS["upstream_protocol_error"], "an upstream may not ask for a proxy's credential")
+            )
+            return
+        if self._token is not None:
+            rule = plan.classifier.judge(head) if plan.classifier.suspects[status] else None
+            if rule is None:
+                self._accepted()
+            elif self._refused(head, piece, rule, done=done):
+                return
+        self._relay(head, piece, done=done)
+
+    def _accepted(self) -> None:
+        verdicts, token = self._plan.verdicts, self._token
+        if verdicts is not None and verdicts.unproven and token is not None:
+            verdicts.accepted(token)
+        if self._renewed:
+            self._plan.counters.replays["accepted"] += 1
+
+    def _refused(self, head: ResponseHead, piece: bytes, rule: str, *, done: bool) -> bool:
+        """Take note of an auth error; whether the response is held back for a second attempt."""
+        plan, verdicts, token = self._plan, self._plan.verdicts, self._token
+        assert verdicts is not None
+        assert token is not None
+        counters = plan.counters
+        counters.auth_errors[rule] = counters.auth_errors.get(rule, 0) + 1
+        renews = verdicts.refused(token)
+        way = decide(rule=rule, attempt=self.attempt, replayable=self._replayable(head.status))
+        if self.attempt > 1:
+            counters.replays["refused"] += 1
+        elif not renews:
+            counters.replays["cooldown"] += 1
+        elif way is Next.RELAY_AND_RENEW:
+            counters.replays["not_replayable"] += 1
+            self._added = _NOT_REPLAYABLE
+        if not renews or way is not Next.REPLAY:
+            return False
+        self._phase = Phase.RENEWAL
+        self._held, self._held_piece, self._held_done = head, piece, done
+        if self._stream is not None:
+            self._stream.hold(on=True)
+        newer = plan.tokens.take() if plan.tokens is not None else None
+        if newer is not None and newer is not token:
+            self._replay(newer)
+        else:
+            self._wait_for_token()
+        return True
+
+    def _replayable(self, status: int) -> bool:
+        if not self._lent or self._relayed or not may_replay(self._plan.replay, self._head.method, status):
+            return False
+        if self._request_done:
+            return self._kept is None or self._kept.whole
+        # The application still waits for "100 Continue": nothing of the body was sent yet (RFC 9110 §10.1.1).
+        return bool(self._head.fields.expects) and self._bytes_in == 0
+
+    def _replay(self, token: AccessToken) -> None:
+        self._end_upstream()
+        self._held, self._held_piece = None, b""
+        self._token = token
+        self._renewed = True
+        if self._kept is not None and self._kept.whole:  # holds what arrived during the renewal, too
+            self._waiting = [self._kept.bytes()]
+        self._send()
+
+    def _release_held(self) -> None:
+        head, piece = self._held, self._held_piece
+        assert head is not None
+        self._held, self._held_piece = None, b""
+        stream = self._stream
+        self._relay(head, piece, done=self._held_done)
+        if stream is not None:
+            stream.hold(on=False)
+        elif not self._held_done:  # the upstream broke off while its response was held
+            self._record()
+            self._client.abort()
+
+    def _relay(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
+        request = self._head
+        self._phase = Phase.BODY
+        self._status = head.status
+        fields = head.fields
+        self._decoded = fields.chunked and request.version == 0
+        has_no_body = request.method == b"HEAD" or head.status in (204, 304)
+        ends_with_stream = not has_no_body and not fields.chunked and fields.content_length < 0
+        self._closes = (
+            not request.keeps_alive
+            or ends_with_stream
+            or (self._decoded and not has_no_body)
+            or not self._request_done
+            or self._surroundings.draining
+        )
+        added = self._added
+        if self._closes:
+            added += _CLOSE
+        elif request.version == 0:
+            added += _KEEP_ALIVE
+        data = response_head(self._plan, head, self._target, added=added, decoded=self._decoded)
+        self._relayed = True
+        self._bytes_out = len(piece)
+        self._client.send(data + piece if piece else data)
+        if done:
+            self._finish()
+
+    def _interim_response(self, head: ResponseHead, rest: bytes) -> None:
+        self._interim += 1
+        if head.status == 101:
+            self._upgraded(head, rest)
+            return
+        if self._interim > INTERIM_MAX:
+            self._end_upstream()
+            self._answer(Refusal(PROBLEMS["upstream_protocol_error"], f"more than {INTERIM_MAX} interim responses"))
+            return
+        if self._head.version == 0 or (head.status == 100 and not self._head.fields.expects):
+            return
+        self._relayed = True
+        self._client.send(response_head(self._plan, head, self._target, added=b"", decoded=False))
+
+    def piece(self, data: bytes, *, done: bool) -> None:
+        """Relay more of the response's body."""
+        if self._phase is Phase.RENEWAL:  # was on its way when reading was stopped
+            self._held_piece += data
+            self._held_done = self._held_done or done
+            if done:
+                self._stream = None
+            return
+        self._bytes_out += len(data)
+        if data:
+            self._client.send(data)
+        if done:
+            self._stream = None
+            self._finish()
+
+    def broken(self, refusal: Refusal) -> None:
+        """The upstream stream failed: an own answer if no head was relayed, else a visible cut."""
+        self._stream = None
+        if self._phase is Phase.OVER:
+            return
+        if self._phase is Phase.BODY:
+            self._record()
+            self._client.abort()
+            return
+        if self._phase is Phase.RENEWAL:  # the held response can't be completed; the second attempt does not need it
+            self._held_done = False
+            return
+        self._answer(refusal)
+
+    # An upgrade
+
+    def _upgraded(self, head: ResponseHead, rest: bytes) -> None:
+        asked = self._head.fields.upgrade
+        stream = self._stream
+        assert stream is not None
+        if not asked or head.fields.upgrade != asked:
+            self._end_upstream()
+            self._answer(Refusal(PROBLEMS["upgrade_failed"], "the upstream switches to a protocol nobody asked for"))
+            return
+        self._phase = Phase.TUNNEL
+        self._status = 101
+        self._relayed = True
+        self._accepted()
+        surroundings = self._surroundings
+        surroundings.counters.tunnels_open += 1
+        added = b"Connection: Upgrade\r\nUpgrade: " + asked + b"\r\n"
+        tunnel = Tunnel(self._client, stream, self._tunnel_closed)
+        self._tunnel = tunnel
+        early = self._client.tunnel(tunnel)
+        self._client.send(response_head(self._plan, head, self._target, added=added, decoded=False) + rest)
+        stream.tunnel(tunnel, surroundings.tunnel_idle)
+        if early:
+            tunnel.from_client(early)
+
+    def _tunnel_closed(self) -> None:
+        tunnel = self._tunnel
+        assert tunnel is not None
+        self._surroundings.counters.tunnels_open -= 1
+        self._bytes_in, self._bytes_out = tunnel.bytes_in, tunnel.bytes_out
+        self._stream = None
+        self._record()
+
+    # The end
+
+    def _answer(self, refusal: Refusal) -> None:
+        """End with an own answer; the upstream request, if any, is given up."""
+        if self._phase is Phase.OVER:
+            return
+        self._end_upstream()
+        problem = refusal.problem
+        self._status = problem.status
+        replies = self._surroundings.counters.local_replies
+        replies[problem.code] = replies.get(problem.code, 0) + 1
+        closes = not self._request_done or not self._head.keeps_alive or self._surroundings.draining
+        request_id = self._record()
+        self._client.send(
+            answer(
+                problem,
+                refusal.detail,
+                request_id=request_id,
+                connection=self._plan.name,
+                retry_after=refusal.retry_after,
+                close=closes,
+                head_only=self._head.method == b"HEAD",
+            )
+        )
+        self._client.finish(reuse=not closes)
+
+    def _finish(self) -> None:
+        self._end_upstream()
+        self._record()
+        self._client.finish(reuse=not self._closes)
+
+    def _end_upstream(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self._phase is Phase.STREAM:
+            self._plan.streams.forget(self)
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _record(self) -> str:
+        """Leave the one record of this exchange; returns its id."""
+        self._phase = Phase.OVER
+        if self._kept is not None:
+            self._kept.drop()
+        surroundings, plan = self._surroundings, self._plan
+        counters, process = plan.counters, surroundings.counters
+        total = perf_counter() - self._began
+        process.in_flight -= 1
+        requests = counters.requests
+        requests[self._status] = requests.get(self._status, 0) + 1
+        counters.duration.observe(total)
+        if self._sent_at:
+            counters.upstream.observe(self._seconds_upstream)
+            process.overhead.observe(total - self._seconds_upstream - self._seconds_token)
+        request_id = surroundings.request_id()
+        recorder = surroundings.recorder
+        if recorder is not None:
+            record = ExchangeRecord()
+            record.connection = plan.name
+            record.method = self._head.method
+            record.path = self._head.target.partition(b"?")[0]
+            record.status = self._status
+            record.attempts = self.attempt
+            record.renewed = self._renewed
+            record.seconds_total = total
+            record.seconds_upstream = self._seconds_upstream
+            record.seconds_token = self._seconds_token
+            record.bytes_in = self._bytes_in
+            record.bytes_out = self._bytes_out
+            record.request_id = request_id
+            record.secrets = plan.hidden(self._token)
+            recorder.record(record)
+        return request_id
+
+
+def _is_below(target: bytes, allowed: tuple[str, ...]) -> bool:
+    path = target.partition(b"?")[0] or b"/"
+    for entry in allowed:
+        prefix = entry.rstrip("/").encode()
+        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
+            return True
+    return False

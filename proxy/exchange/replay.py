@@ -1,0 +1,55 @@
+"""The body of a request kept for a second attempt, within a limit of its own and a budget of the process."""
+
+from __future__ import annotations
+
+
+class ReplayMemory:
+    """Bytes that all kept bodies together may take."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        """Reserve `size` bytes; False when there are not as many left."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Return reserved bytes."""
+        self.left += size
+
+
+class KeptBody:
+    """What came of a request's body so far, or nothing once it grew over a limit."""
+
+    __slots__ = ("_limit", "_memory", "_pieces", "_size", "whole")
+
+    def __init__(self, limit: int, memory: ReplayMemory) -> None:
+        self._limit = limit
+        self._memory = memory
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.whole = True
+
+    def add(self, piece: bytes) -> None:
+        """Keep one more piece, or give all of them up when they are too many."""
+        if not self.whole:
+            return
+        if self._size + len(piece) > self._limit or not self._memory.take(len(piece)):
+            self.drop()
+            return
+        self._pieces.append(piece)
+        self._size += len(piece)
+
+    def drop(self) -> None:
+        """Keep nothing; the request can't be sent again."""
+        self._memory.give_back(self._size)
+        self._pieces, self._size, self.whole = [], 0, False
+
+    def bytes(self) -> bytes:
+        """All of it."""
+        return b"".join(self._pieces)

@@ -1,0 +1,122 @@
+"""The heads that leave: the request's with its token, the response's without what belongs to one hop. Pure.
+
+Start line apart, a head is its own bytes with lines cut out and lines added at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refusal
+from proxy.exchange.inject import HeaderInjector, QueryInjector
+from proxy.problem import PROBLEMS
+from proxy.wire.names import cut_named
+
+if TYPE_CHECKING:
+    from proxy.access_token import AccessToken
+    from proxy.exchange.plan import Plan
+    from proxy.wire.request import RequestHead
+    from proxy.wire.response import ResponseHead
+
+# A segment that is "." or "..", also percent-encoded, between slashes or what servers take for one.
+_DOT_SEGMENT: Final = re.compile(rb"(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:/|\\|;|%2f|%5c|%3b|$)", re.IGNORECASE)
+_EXPECTS_A_LENGTH: Final = frozenset((b"POST", b"PUT", b"PATCH"))
+_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: "
+_TRAILERS: Final = b"TE: trailers\r\nConnection: TE\r\n"
+
+
+def upstream_target(plan: Plan, target: bytes) -> bytes:
+    """Return the target for the upstream: the route's prefix stripped, the path of `base_url` put before it.
+
+    Raises `Refusal` for a path with dot segments where they could leave the base or an allowed path.
+    """
+    rest = target[plan.strip :]
+    if plan.guards_dots and (b"." in rest or b"%" in rest) and _DOT_SEGMENT.search(rest.partition(b"?")[0]):
+        raise Refusal(PROBLEMS["bad_request"], "a path with dot segments can't be held to the connection's base path")
+    if rest[:1] == b"/":
+        return plan.base_path + rest
+    if rest[:1] == b"?":
+        # `/crm?x` of route `/crm`: base_url itself
+        return (plan.base_path or b"/") + rest
+    return (plan.base_path or b"/") if not rest else plan.base_path + b"/" + rest
+
+
+def brings_credential(plan: Plan, head: RequestHead, target: bytes) -> bool:
+    """Whether the application put a credential where the token goes."""
+    injector = plan.injector
+    if isinstance(injector, HeaderInjector):
+        if injector.name == b"authorization":
+            return bool(head.fields.authorization)
+        return plan.credential_lines is not None and plan.credential_lines.search(head.lines) is not None
+    return isinstance(injector, QueryInjector) and injector.occurs(target)
+
+
+def request_head(
+    plan: Plan, head: RequestHead, target: bytes, token: AccessToken | None, *, via: bytes, strip_authorization: bool
+) -> bytes:
+    """Return the head for the upstream, with `token` in its place when there is one.
+
+    `target` is the one of `upstream_target`. `via` is a line of ours or empty. `strip_authorization`: the application's
+    `Authorization` was for the listener and goes no further.
+    """
+    fields = head.fields
+    lines = head.lines
+    if fields.host_line:
+        lines = lines.replace(fields.host_line, plan.host_line, 1)
+        added = b""
+    else:
+        added = plan.host_line[2:]
+    for cut in fields.cuts:
+        lines = lines.replace(cut, b"\r\n", 1)
+    if fields.nominated:
+        lines = cut_named(lines, fields.nominated)
+    if strip_authorization:
+        for cut in fields.authorization:
+            lines = lines.replace(cut, b"\r\n", 1)
+    set_lines = plan.set_lines
+    if set_lines.pattern is not None:
+        lines = set_lines.pattern.sub(b"", lines)
+    if token is not None:
+        injector = plan.injector
+        if isinstance(injector, HeaderInjector):
+            if injector.name == b"authorization":
+                for cut in fields.authorization:
+                    lines = lines.replace(cut, b"\r\n", 1)
+            elif plan.credential_lines is not None:
+                lines = plan.credential_lines.sub(b"", lines)
+            added += injector.line(token)
+        elif injector is not None:
+            target = injector.target(target, token)
+    added += set_lines.lines + via
+    if fields.upgrade:
+        added += _UPGRADE + fields.upgrade + b"\r\n"
+    elif fields.trailers:
+        added += _TRAILERS
+    if fields.content_length < 0 and not fields.chunked and head.method in _EXPECTS_A_LENGTH:
+        added += b"Content-Length: 0\r\n"
+    return b"%b %b HTTP/1.1%b%b\r\n" % (head.method, target, lines[:-2], added)
+
+
+def response_head(plan: Plan, head: ResponseHead, target: bytes, *, added: bytes, decoded: bool) -> bytes:
+    """Return the head for the application: hop-by-hop lines cut, `added` lines put at the end.
+
+    `target` is that of the upstream request, for relative locations. `decoded`: the chunks are taken off for a client
+    of HTTP/1.0.
+    """
+    fields = head.fields
+    raw = head.raw
+    for cut in fields.cuts:
+        raw = raw.replace(cut, b"\r\n", 1)
+    if fields.nominated:
+        raw = cut_named(raw, fields.nominated)
+    if decoded:
+        raw = cut_named(raw, frozenset((b"transfer-encoding",)))
+    if fields.locations and plan.location is not None:
+        for line in fields.locations:
+            name, _, value = line.strip(b"\r\n").partition(b":")
+            rewritten = plan.location.rewrite(value.strip(b" \t"), target)
+            raw = raw.replace(line, b"\r\n%b: %b\r\n" % (name, rewritten), 1)
+    if head.version == 0:
+        raw = b"HTTP/1.1" + raw[8:]
+    return raw[:-2] + added + b"\r\n" if added else raw

@@ -1,0 +1,78 @@
+"""Which connection a request of the reverse listener belongs to: by port, host and path prefix. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from proxy.exchange.plan import Plan
+
+
+class RouteTable:
+    """The routes of one listener. Looking one up costs the same for one route and for a thousand."""
+
+    __slots__ = ("_by_host", "_anywhere")
+
+    def __init__(self, plans: Iterable[Plan]) -> None:
+        self._by_host: dict[bytes, _Prefixes] = {}
+        self._anywhere = _Prefixes()
+        for plan in plans:
+            route = plan.connection.route
+            if route is None:
+                continue
+            table = self._anywhere
+            if route.host is not None:
+                table = self._by_host.setdefault(route.host.lower().encode(), _Prefixes())
+            table.add(route.prefix.rstrip("/").encode(), plan)
+
+    def hosts(self) -> frozenset[bytes]:
+        """The virtual hosts that some route names."""
+        return frozenset(self._by_host)
+
+    def find(self, host: bytes, target: bytes) -> Plan | None:
+        """Return the plan whose route has the longest matching prefix; a virtual host's own routes come first.
+
+        `host` is lower case and without a port. `/crm` matches `/crm`, `/crm/…` and `/crm?…`, never `/crmx`.
+        """
+        if self._by_host:
+            own = self._by_host.get(host)
+            if own is not None:
+                plan = own.find(target)
+                if plan is not None:
+                    return plan
+        return self._anywhere.find(target)
+
+
+class _Prefixes:
+    """Path prefixes by their first segment, the longest first."""
+
+    __slots__ = ("_by_segment", "_everything")
+
+    def __init__(self) -> None:
+        self._by_segment: dict[bytes, list[tuple[bytes, Plan]]] = {}
+        self._everything: Plan | None = None
+
+    def add(self, prefix: bytes, plan: Plan) -> None:
+        if not prefix:
+            self._everything = plan
+            return
+        entries = self._by_segment.setdefault(_first_segment(prefix), [])
+        entries.append((prefix, plan))
+        entries.sort(key=lambda entry: -len(entry[0]))
+
+    def find(self, target: bytes) -> Plan | None:
+        entries = self._by_segment.get(_first_segment(target))
+        if entries is not None:
+            for prefix, plan in entries:
+                if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
+                    return plan
+        return self._everything
+
+
+def _first_segment(target: bytes) -> bytes:
+    end = target.find(b"/", 1)
+    segment = target if end < 0 else target[:end]
+    mark = segment.find(b"?")
+    return segment if mark < 0 else segment[:mark]

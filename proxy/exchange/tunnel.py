@@ -1,0 +1,66 @@
+"""Bytes both ways after an upgrade: nothing is looked at, half-closes are passed on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.exchange.stream import Client, Stream
+
+
+class Tunnel:
+    """A client's stream and an upstream's, joined until both have ended or one is lost."""
+
+    __slots__ = ("_client", "_closed", "_ended_client", "_ended_upstream", "_on_close", "_upstream", "bytes_in", "bytes_out")
+
+    def __init__(self, client: Client, upstream: Stream, on_close: Callable[[], None]) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._on_close = on_close
+        self._ended_client = False
+        self._ended_upstream = False
+        self._closed = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def from_client(self, data: bytes) -> None:
+        """Relay, or pass the half-close on."""
+        if data:
+            self.bytes_in += len(data)
+            self._upstream.send(data, complete=False)
+            return
+        self._ended_client = True
+        if self._ended_upstream:
+            self.close()
+        else:
+            self._upstream.end_upload()
+
+    def from_upstream(self, data: bytes) -> None:
+        """Relay, or pass the half-close on."""
+        if data:
+            self.bytes_out += len(data)
+            self._client.send(data)
+            return
+        self._ended_upstream = True
+        if self._ended_client:
+            self.close()
+        else:
+            self._client.end_tunnel()
+
+    def lost(self) -> None:
+        """One side was reset or stayed silent for too long: end both."""
+        if not self._closed:
+            self._closed = True
+            self._upstream.close()
+            self._client.abort()
+            self._on_close()
+
+    def close(self) -> None:
+        """Both sides have ended."""
+        if not self._closed:
+            self._closed = True
+            self._upstream.close()
+            self._client.finish(reuse=False)
+            self._on_close()

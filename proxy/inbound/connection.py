@@ -1,0 +1,369 @@
+"""The stream of one application: requests come in one after the other, each becomes an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.errors import Refusal
+from proxy.exchange.flow import Exchange
+from proxy.inbound.reverse import Peer
+from proxy.problem import PROBLEMS, answer
+from proxy.wire.framing import ChunkedBody, CountedBody, NoBody
+from proxy.wire.request import parse_request
+from proxy.wire.sweep import NEVER
+
+if TYPE_CHECKING:
+    from proxy.exchange.stream import TunnelEnd
+    from proxy.inbound.listener import Listener
+    from proxy.wire.framing import Body
+    from proxy.wire.request import RequestHead
+
+_AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one is under way
+_LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
+_EMPTY: Final = NoBody()
+
+
+class Downstream(asyncio.Protocol):
+    """One stream from an application; fills the exchange's port `Client`.
+
+    `deadline` is for the sweep: a head that drips, a body that stalls, an idle stream, a client that does not read.
+    """
+
+    __slots__ = (
+        "_ahead", "_body", "_ended", "_exchange", "_held", "_host_allowed", "_lingering", "_listener", "_peer", "_serving",
+        "_transport", "_tunnel", "_unsent", "_write_blocked", "deadline",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+    _peer: Peer
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._ahead = b""
+        self._body: Body = _EMPTY
+        self._exchange: Exchange | None = None
+        self._tunnel: TunnelEnd | None = None
+        self._ended = False
+        self._held = False
+        self._host_allowed = b""
+        self._lingering = False
+        self._serving = False
+        self._unsent = 0
+        self._write_blocked = False
+        self.deadline = NEVER
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A stream was accepted."""
+        # uvloop's transports are none of asyncio's classes, only of their shape.
+        transport = self._transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=65536)
+        listener = self._listener
+        local = transport.get_extra_info("sockname")
+        is_ip = isinstance(local, tuple)
+        self._peer = Peer(local[0] if is_ip else "", local[1] if is_ip else 0, listener.tls)
+        self.deadline = monotonic() + listener.limits.head_timeout
+        listener.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The stream is gone."""
+        self.deadline = NEVER
+        self._listener.closed(self)
+        if self._tunnel is not None:
+            self._tunnel.lost()
+        elif self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.client_left()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: of a tunnel, of the body of the request under way, or of the next request."""
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+            return
+        if self._lingering:
+            return
+        if self._exchange is None:
+            searched = len(self._ahead)
+            self._serve(self._ahead + data if searched else data, searched)
+        elif not self._body.done:
+            self._feed(data)
+        else:
+            self._ahead += data
+            if len(self._ahead) > _AHEAD_MAX:
+                self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """A FIN: a half-close after a complete request, an abort within one. TLS knows no half-close."""
+        return self._half_closed() and not self._peer.tls
+
+    def _half_closed(self) -> bool:
+        """Take note of a FIN; whether the stream is kept for what is still to be written."""
+        self._ended = True
+        if self._tunnel is not None:
+            self._tunnel.from_client(b"")
+            return True
+        if self._exchange is not None:
+            if self._body.done:
+                return True  # the response is still delivered
+            self._exchange.spoilt(Refusal(PROBLEMS["bad_request"], "the stream ended within the request's body"))
+            return True
+        if self._ahead and not self._lingering:
+            self._refuse(Refusal(PROBLEMS["bad_request"], "the stream ended within a request head"))
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        """The application reads slower than the upstream sends."""
+        self._write_blocked = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self._set_deadline()
+        if self._exchange is not None:
+            self._exchange.client_blocked(on=True)
+
+    def resume_writing(self) -> None:
+        """The application caught up."""
+        self._write_blocked = False
+        self._set_deadline()
+        if self._exchange is not None:
+            self._exchange.client_blocked(on=False)
+
+    # The sweep
+
+    def expired(self) -> None:
+        """What was waited for did not come in time."""
+        if self._write_blocked:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:  # slow, but alive
+                self._unsent = unsent
+                self._set_deadline()
+                return
+            self._listener.slow()
+            self.abort()
+            return
+        self.deadline = NEVER
+        if self._lingering:
+            self._transport.abort()
+        elif self._exchange is not None:
+            self._listener.slow()
+            self._exchange.spoilt(
+                Refusal(PROBLEMS["client_body_timeout"], "no byte of the request's body for limits.body_idle")
+            )
+        elif self._ahead:
+            self._listener.slow()
+            self._refuse(Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout"))
+        else:
+            self._transport.close()
+
+    def _set_deadline(self) -> None:
+        limits = self._listener.limits
+        if self._write_blocked:
+            self.deadline = monotonic() + limits.write_idle
+        elif self._exchange is not None:
+            self.deadline = NEVER if self._body.done or self._held else monotonic() + limits.body_idle
+        elif self._lingering:
+            self.deadline = monotonic() + _LINGER
+
+    # Requests
+
+    def _serve(self, data: bytes, searched: int = 0) -> None:
+        """Begin as many of the requests in `data` as get their answer at once, one after the other."""
+        listener = self._listener
+        self._serving = True
+        while data and self._exchange is None and not self._lingering:
+            try:
+                head = parse_request(data, listener.head_limits, searched)
+                searched = 0
+                if head is None:
+                    break
+                data = data[head.size :]
+                data = self._begin(head, data)
+            except Refusal as refusal:
+                data = b""
+                self._refuse(refusal)
+        self._serving = False
+        was_waiting = bool(self._ahead)
+        self._ahead = data
+        if self._lingering or self._exchange is not None:
+            return
+        if not data:
+            self.deadline = monotonic() + listener.limits.keep_alive
+            if listener.surroundings.draining:
+                self._transport.close()
+        elif not was_waiting:
+            self.deadline = monotonic() + listener.limits.head_timeout
+        if self._ended:
+            self._transport.close()
+
+    def _begin(self, head: RequestHead, data: bytes) -> bytes:
+        """Start the exchange of one head; returns what lies beyond its body."""
+        listener = self._listener
+        fields = head.fields
+        if fields.chunked:
+            self._body = ChunkedBody(PROBLEMS["bad_request"])
+        elif fields.content_length > 0:
+            self._body = CountedBody(fields.content_length)
+        else:
+            self._body = _EMPTY
+        piece = b""
+        if not self._body.done:
+            piece, data = self._body.feed(data)
+        try:
+            if fields.expects and fields.expects != b"100-continue":
+                raise Refusal(PROBLEMS["expectation_failed"], "the only expectation that is known is 100-continue")
+            if fields.via and listener.surroundings.via_tag in fields.via:
+                raise Refusal(PROBLEMS["proxy_loop_detected"], "the Via field names this very process")
+            plan = listener.rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
+            if fields.max_forwards and head.method == b"OPTIONS":
+                forwards = fields.max_forwards
+                if not forwards.isdigit():
+                    raise Refusal(PROBLEMS["bad_request"], "Max-Forwards is not a number")
+                if int(forwards) == 0:  # RFC 9110 §7.6.2: we are the final recipient
+                    self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    return data
+                head.count_down()
+        except Refusal as refusal:
+            closes = not self._body.done or not head.keeps_alive
+            self._answer(refusal, head, close=closes)
+            if closes:
+                self._close_gracefully(linger=True)
+                return b""
+            return data
+        self._host_allowed = fields.host
+        exchange = Exchange(
+            listener.surroundings, self, plan, head, strip_authorization=listener.rules.credential is not None
+        )
+        self._exchange = exchange
+        self._set_deadline()
+        exchange.start(piece, done=self._body.done)
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            piece, rest = self._body.feed(data)
+        except Refusal as refusal:
+            self._body = _EMPTY
+            exchange.spoilt(refusal)
+            if self._exchange is None and not self._lingering:
+                self._close_gracefully()
+            return
+        self._ahead = rest
+        self._set_deadline()
+        exchange.body(piece, done=self._body.done)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what never became a request; where the next one would begin is unknown, so the stream is closed."""
+        self._ahead = b""
+        self._answer(refusal, None, close=True)
+        self._close_gracefully(linger=True)
+
+    def _answer(self, refusal: Refusal, head: RequestHead | None, *, close: bool) -> None:
+        listener = self._listener
+        head_only = head is not None and head.method == b"HEAD"
+        request_id = listener.record_unmatched(refusal.problem, head)
+        fields: tuple[tuple[str, str], ...] = ()
+        if refusal.problem.code == "listener_auth_required":
+            fields = (("WWW-Authenticate", listener.rules.challenge),)
+        data = answer(
+            refusal.problem, refusal.detail, request_id=request_id, fields=fields, close=close, head_only=head_only
+        )
+        self.send(data)
+
+    # The exchange's port
+
+    def send(self, data: bytes) -> None:
+        """Write to the application."""
+        self._transport.write(data)
+
+    def finish(self, *, reuse: bool) -> None:
+        """The exchange is over: the next request, or the end."""
+        self._exchange = None
+        self._tunnel = None
+        if not reuse or not self._body.done:
+            self._close_gracefully()
+            return
+        if self._held:
+            self.hold(on=False)
+        if self._serving:
+            return
+        if self._ahead:
+            ahead = self._ahead
+            self._ahead = b""
+            if len(ahead) > _AHEAD_MAX:
+                self._transport.resume_reading()
+            self._serve(ahead)
+            return
+        if self._ended or self._listener.surroundings.draining:
+            self._transport.close()
+            return
+        self.deadline = monotonic() + self._listener.limits.keep_alive
+
+    def abort(self) -> None:
+        """Reset the stream."""
+        self._exchange = None
+        self._tunnel = None
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def hold(self, *, on: bool) -> None:
+        """Stop or go on reading the request's body."""
+        if on is self._held or self._transport.is_closing():
+            return
+        self._held = on
+        if on:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+        self._set_deadline()
+
+    def tunnel(self, tunnel: TunnelEnd) -> bytes:
+        """From now on bytes are the tunnel's."""
+        self._tunnel = tunnel
+        self.deadline = NEVER
+        early, self._ahead = self._ahead, b""
+        if len(early) > _AHEAD_MAX:
+            self._transport.resume_reading()
+        return early
+
+    def end_tunnel(self) -> None:
+        """Half-close towards the application."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    # The end
+
+    def turn_away(self, data: bytes) -> None:
+        """Say why there is no place, and close."""
+        self.send(data)
+        self._close_gracefully(linger=True)
+
+    def close_when_idle(self) -> None:
+        """Draining: close now if no request is under way."""
+        if self._exchange is None and self._tunnel is None and not self._ahead and not self._lingering:
+            self._transport.close()
+
+    def _close_gracefully(self, *, linger: bool = False) -> None:
+        """Close so that what was written is read: half-close, then discard for a moment what still comes."""
+        self._exchange = None
+        self._ahead = b""
+        if self._lingering or self._transport.is_closing():
+            return
+        if self._ended or (self._body.done and not self._held and not linger):
+            self._transport.close()
+            return
+        self._lingering = True
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.deadline = monotonic() + _LINGER

@@ -1,0 +1,221 @@
+"""Upstream streams at rest, last in first out, one pool per connection; and how many there may be in all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import Refusal
+from proxy.problem import PROBLEMS
+from proxy.wire.sweep import NEVER
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.definitions.models import Timeouts
+    from proxy.exchange.plan import Waiter
+    from proxy.outbound.dial import Dialler
+    from proxy.outbound.upstream import Upstream
+    from proxy.wire.request import HeadLimits
+    from proxy.wire.sweep import Sweep
+
+_BEFORE_THEIRS: Final = 1.0  # seconds: we let go of an idle stream before the upstream does (Keep-Alive: timeout)
+
+
+class StreamLimit:
+    """The streams of all pools together. At the limit an idle one is closed, else the next request waits in line."""
+
+    __slots__ = ("_limit", "_open", "pools")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+        self.pools: list[Pool] = []
+
+    def claim(self) -> bool:
+        """Reserve a place, by closing an idle stream of some pool if need be."""
+        if self._open >= self._limit and not any(pool.close_oldest() for pool in self.pools):
+            return False
+        self._open += 1
+        return True
+
+    def free(self) -> None:
+        """Return a place; whoever waits for one may dial now."""
+        self._open -= 1
+        if self._open < self._limit:
+            for pool in self.pools:
+                if pool.wants_more():
+                    pool.dial_for_waiters()
+                    return
+
+
+class Pool:
+    """The streams of one connection; fills the exchange's port `Streams`."""
+
+    __slots__ = (
+        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_waiting", "deadline", "head_limits", "name",
+        "session", "sweep", "timeouts",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        dialler: Dialler,
+        timeouts: Timeouts,
+        head_limits: HeadLimits,
+        limit: StreamLimit,
+        sweep: Sweep,
+        upstream_idle: float,
+    ) -> None:
+        self.name = name
+        self.timeouts = timeouts
+        self.head_limits = head_limits
+        self.sweep = sweep
+        self.session: ssl.SSLSession | None = None
+        self.deadline = NEVER
+        self._loop = loop
+        self._dialler = dialler
+        self._idle: list[Upstream] = []
+        self._idle_limit = upstream_idle
+        self._limit = limit
+        self._live: set[Upstream] = set()
+        self._waiting: deque[tuple[Waiter, float]] = deque()
+        self._dials: set[asyncio.Task[None]] = set()
+        limit.pools.append(self)
+        sweep.members.add(self)
+
+    # The exchange's port
+
+    def take(self) -> Upstream | None:
+        """Return the stream that rested least, if it is still open."""
+        idle = self._idle
+        while idle:
+            stream = idle.pop()
+            if stream.usable(monotonic()):
+                stream.deadline = NEVER
+                return stream
+            stream.discard()
+        return None
+
+    def open(self, waiter: Waiter) -> None:
+        """Have `waiter` told of the next stream that is new or falls idle; within `timeouts.connect`."""
+        deadline = monotonic() + self.timeouts.connect
+        self._waiting.append((waiter, deadline))
+        if self.deadline == NEVER:
+            self.deadline = deadline
+        self.dial_for_waiters()
+
+    def forget(self, waiter: Waiter) -> None:
+        """`waiter` has left."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0] is not waiter)
+
+    # What its streams tell
+
+    def joined(self, stream: Upstream) -> None:
+        """A stream has its TCP connection."""
+        self.sweep.members.add(stream)
+
+    def left(self, stream: Upstream) -> None:
+        """A stream is gone."""
+        self.sweep.members.discard(stream)
+        if stream in self._idle:
+            self._idle.remove(stream)
+        if stream in self._live:  # a stream that never got through its handshake is freed by its dial
+            self._live.discard(stream)
+            self._limit.free()
+
+    def told_timeout(self, seconds: int) -> None:
+        """The upstream says how long it keeps an idle stream."""
+        self._idle_limit = min(self._idle_limit, max(0.0, seconds - _BEFORE_THEIRS))
+
+    def released(self, stream: Upstream) -> None:
+        """A response is whole: the stream goes to who waits, else to rest."""
+        if self.session is None:
+            self.session = stream.session
+        waiter = self._next_waiter()
+        if waiter is not None:
+            stream.deadline = NEVER
+            waiter.opened(stream)
+            return
+        if self._idle_limit <= 0:
+            stream.discard()
+            return
+        stream.idle(monotonic() + self._idle_limit)
+        self._idle.append(stream)
+
+    # The limit's side
+
+    def wants_more(self) -> bool:
+        """Whether more requests wait than streams are being dialled."""
+        return len(self._waiting) > len(self._dials)
+
+    def dial_for_waiters(self) -> None:
+        """Dial one stream for each waiting request, as far as the limit lets."""
+        while self.wants_more() and self._limit.claim():
+            task = self._loop.create_task(self._dial(), name=f"dial for {self.name}")
+            self._dials.add(task)
+
+    def close_oldest(self) -> bool:
+        """Close the stream that rested longest; its place is free once it is gone. Whether there was one."""
+        if not self._idle:
+            return False
+        self._idle.pop(0).discard()
+        return True
+
+    def expired(self) -> None:
+        """Requests have waited too long for a stream."""
+        now = monotonic()
+        while self._waiting and self._waiting[0][1] <= now:
+            waiter, _ = self._waiting.popleft()
+            if self._dials:
+                refusal = Refusal(
+                    PROBLEMS["upstream_connect_timeout"], "no stream to the upstream within timeouts.connect"
+                )
+            else:
+                refusal = Refusal(PROBLEMS["overloaded"], "limits.upstream_streams are open", retry_after=1)
+            waiter.not_opened(refusal)
+        self.deadline = self._waiting[0][1] if self._waiting else NEVER
+
+    async def close(self) -> None:
+        """Close what rests and stop dialling."""
+        self._limit.pools.remove(self)
+        self.sweep.members.discard(self)
+        for stream in self._idle[:]:
+            stream.discard()
+        self._idle.clear()
+        dials = list(self._dials)
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+
+    # Inside
+
+    async def _dial(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            stream = await self._dialler.dial(self)
+        except Refusal as refusal:
+            self._dials.discard(task)
+            self._limit.free()
+            waiter = self._next_waiter()
+            if waiter is not None:
+                waiter.not_opened(refusal)
+            return
+        except BaseException:
+            self._dials.discard(task)
+            self._limit.free()
+            raise
+        self._dials.discard(task)
+        self._live.add(stream)
+        self.released(stream)
+
+    def _next_waiter(self) -> Waiter | None:
+        if not self._waiting:
+            return None
+        waiter, _ = self._waiting.popleft()
+        self.deadline = self._waiting[0][1] if self._waiting else NEVER
+        return waiter

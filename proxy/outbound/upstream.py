@@ -1,0 +1,383 @@
+"""One stream to an upstream: requests go out, responses come in and are handed to the exchange that it is lent to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.errors import Refusal
+from proxy.problem import PROBLEMS
+from proxy.wire.framing import ChunkedBody, CountedBody, NoBody, UntilCloseBody
+from proxy.wire.response import parse_response
+from proxy.wire.sweep import NEVER
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.exchange.stream import TunnelEnd, Uploader
+    from proxy.outbound.pool import Pool
+    from proxy.outbound.tls import TlsEngine
+    from proxy.wire.framing import Body
+
+_PROTOCOL_ERROR: Final = PROBLEMS["upstream_protocol_error"]
+_RESET: Final = PROBLEMS["upstream_reset"]
+_EMPTY: Final = NoBody()
+_FRESH: Final = 0.005  # seconds: a stream that rested less was just polled by the loop; a look would cost a system call
+
+
+class Upstream(asyncio.Protocol):
+    """One stream; fills the exchange's port `Stream`. `deadline` is for the sweep."""
+
+    __slots__ = (
+        "_body", "_buffer", "_complete", "_consumer", "_decode", "_ended", "_handshake", "_head_only", "_held", "_idle",
+        "_in_body", "_keeps_alive", "_pool", "_tls", "_trailers", "_transport", "_tunnel", "deadline", "idle_since",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, tls: TlsEngine | None, handshake: asyncio.Future[None]) -> None:
+        self._pool = pool
+        self._tls = tls
+        self._handshake = handshake
+        self._consumer: Uploader | None = None
+        self._tunnel: TunnelEnd | None = None
+        self._body: Body = _EMPTY
+        self._buffer = b""
+        self._complete = True
+        self._decode = False
+        self._ended = False
+        self._head_only = False
+        self._held = False
+        self._idle = 0.0
+        self._in_body = False
+        self._keeps_alive = False
+        self._trailers = False
+        self.deadline = NEVER
+        self.idle_since = 0.0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is up; TLS begins, if there is any."""
+        # uvloop's transports are none of asyncio's classes, only of their shape.
+        transport = self._transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=65536)
+        self._pool.joined(self)
+        if self._tls is None:
+            self._handshake.set_result(None)
+        else:
+            self._shake(b"")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The stream is gone."""
+        self.deadline = NEVER
+        self._pool.left(self)
+        if not self._handshake.done():
+            self._handshake.set_exception(
+                Refusal(PROBLEMS["tls_protocol_error"], "the upstream closed the stream within the TLS handshake")
+            )
+        if self._tunnel is not None:
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.lost()
+            return
+        self._fail(clean=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the upstream."""
+        tls = self._tls
+        if tls is not None:
+            if not tls.ready:
+                self._shake(data)
+                return
+            try:
+                data = tls.receive(data)
+            except Refusal as refusal:
+                self._break(refusal)
+                return
+            reply = tls.pending()
+            if reply:
+                self._transport.write(reply)
+            if not data:
+                if tls.ended:
+                    self.eof_received()
+                return
+        if self._tunnel is not None:
+            if self._idle:
+                self.deadline = monotonic() + self._idle
+            self._tunnel.from_upstream(data)
+        elif self._in_body:
+            self._feed(data)
+        elif self._consumer is None:
+            self._transport.abort()  # bytes nobody asked for: the next exchange must not get them (RFC 9112 §9.3)
+        else:
+            searched = len(self._buffer)
+            self._take_head(self._buffer + data if searched else data, searched)
+        if tls is not None and tls.ended:
+            self.eof_received()
+
+    def eof_received(self) -> bool:
+        """A clean end: of a body that lasts until here, of an idle stream, or much too early."""
+        if self._ended:
+            return False
+        self._ended = True
+        if not self._handshake.done():
+            return False
+        if self._tunnel is not None:
+            self._tunnel.from_upstream(b"")
+            return self._tls is None
+        self._fail(clean=self._tls is None or self._tls.ended)
+        return False
+
+    def pause_writing(self) -> None:
+        """The upstream takes no more."""
+        if self._consumer is not None:
+            self._consumer.upload_blocked(on=True)
+
+    def resume_writing(self) -> None:
+        """The upstream takes again."""
+        if self._consumer is not None:
+            self._consumer.upload_blocked(on=False)
+            self._set_deadline()
+
+    # The exchange's port
+
+    def begin(
+        self, consumer: Uploader, data: bytes, *, complete: bool, head_only: bool, decode: bool, trailers: bool
+    ) -> None:
+        """Write the beginning of a request."""
+        self._consumer = consumer
+        self._complete = complete
+        self._head_only = head_only
+        self._decode = decode
+        self._trailers = trailers
+        self._write(data)
+        self._set_deadline()
+
+    def send(self, data: bytes, *, complete: bool) -> None:
+        """Write more of the request, or more for the tunnel."""
+        self._complete = complete
+        if data:
+            self._write(data)
+        if self._tunnel is not None:
+            self.deadline = monotonic() + self._idle
+        else:
+            self._set_deadline()
+
+    def hold(self, *, on: bool) -> None:
+        """Stop or go on reading."""
+        if on is self._held or self._transport.is_closing():
+            return
+        self._held = on
+        if on:
+            self._transport.pause_reading()
+            self.deadline = NEVER
+        else:
+            self._transport.resume_reading()
+            self._set_deadline()
+
+    def close(self) -> None:
+        """Give the stream up."""
+        self._consumer = None
+        self._tunnel = None
+        self.deadline = NEVER
+        self._transport.abort()
+
+    def tunnel(self, tunnel: TunnelEnd, idle: float) -> bytes:
+        """From now on every byte is the tunnel's."""
+        self._tunnel = tunnel
+        self._idle = idle
+        self.deadline = monotonic() + idle
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def end_upload(self) -> None:
+        """Half-close; TLS says close_notify first."""
+        if self._tls is not None:
+            self._transport.write(self._tls.goodbye())
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    # The pool's side
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """The TLS session, for the next handshake."""
+        return self._tls.session if self._tls is not None else None
+
+    def usable(self, now: float) -> bool:
+        """Whether an idle stream may be lent: open, and nothing has arrived on it, not even a FIN."""
+        if self._ended or self._transport.is_closing():
+            return False
+        if now - self.idle_since < _FRESH:
+            return True
+        sock = self._transport.get_extra_info("socket")
+        return sock is not None and _is_silent(sock.fileno())
+
+    def idle(self, deadline: float) -> None:
+        """It rests in the pool until `deadline`."""
+        self.idle_since = monotonic()
+        self.deadline = deadline
+
+    def discard(self) -> None:
+        """Close an idle stream politely."""
+        if self._tls is not None and not self._transport.is_closing():
+            self._transport.write(self._tls.goodbye())
+        self._transport.close()
+
+    def expired(self) -> None:
+        """A deadline has passed."""
+        self.deadline = NEVER
+        if self._tunnel is not None:
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.lost()
+        elif self._consumer is None:
+            self.discard()
+        else:
+            detail = "timeouts.idle" if self._in_body or not self._complete else "timeouts.response"
+            self._break(Refusal(PROBLEMS["upstream_timeout"], f"the upstream sent nothing for {detail}"))
+
+    # Inside
+
+    def _shake(self, data: bytes) -> None:
+        tls = self._tls
+        assert tls is not None
+        try:
+            self._transport.write(tls.handshake(data))
+        except Refusal as refusal:
+            if not self._handshake.done():
+                self._handshake.set_exception(refusal)
+            self._transport.write(tls.pending())
+            self._transport.close()
+            return
+        if tls.ready and not self._handshake.done():
+            self._handshake.set_result(None)
+
+    def _write(self, data: bytes) -> None:
+        self._transport.write(data if self._tls is None else self._tls.encrypt(data))
+
+    def _set_deadline(self) -> None:
+        if self._consumer is None or self._held:
+            return
+        timeouts = self._pool.timeouts
+        waits_for_head = self._complete and not self._in_body
+        self.deadline = monotonic() + (timeouts.response if waits_for_head else timeouts.idle)
+
+    def _take_head(self, data: bytes, searched: int) -> None:
+        """Take heads off `data`: any number of interim ones, then the final one with what came of its body."""
+        try:
+            while True:
+                consumer = self._consumer
+                if consumer is None:
+                    return
+                head = parse_response(data, self._pool.head_limits, searched)
+                if head is None:
+                    self._buffer = data
+                    return
+                searched = 0
+                data = data[head.size :]
+                self._buffer = b""
+                if head.status >= 200:
+                    break
+                if head.status == 101:
+                    consumer.response(head, data, done=False)
+                    return
+                consumer.response(head, b"", done=False)
+                if not data:
+                    return
+            fields = head.fields
+            if self._head_only or head.status in (204, 304):
+                self._body = _EMPTY
+            elif fields.chunked:
+                self._body = ChunkedBody(_PROTOCOL_ERROR, decode=self._decode, trailers=self._trailers)
+            elif fields.content_length >= 0:
+                self._body = CountedBody(fields.content_length)
+            else:
+                self._body = UntilCloseBody()
+            self._in_body = True
+            self._keeps_alive = head.keeps_alive
+            if fields.keep_alive_timeout >= 0:
+                self._pool.told_timeout(fields.keep_alive_timeout)
+            body = self._body
+            piece, rest = body.feed(data) if data or body.done else (b"", b"")
+        except Refusal as refusal:
+            self._break(refusal)
+            return
+        if body.done:
+            self._release(clean=not rest)
+            consumer.response(head, piece, done=True)
+        else:
+            self._set_deadline()
+            consumer.response(head, piece, done=False)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            piece, rest = self._body.feed(data)
+        except Refusal as refusal:
+            self._break(refusal)
+            return
+        consumer = self._consumer
+        assert consumer is not None
+        if self._body.done:
+            self._release(clean=not rest)
+            consumer.piece(piece, done=True)
+        else:
+            if not self._held:
+                self.deadline = monotonic() + self._pool.timeouts.idle
+            if piece:
+                consumer.piece(piece, done=False)
+
+    def _release(self, *, clean: bool) -> None:
+        """The response is whole: back to the pool, or closed when anything about the stream is in doubt."""
+        self._consumer = None
+        self._in_body = False
+        self._buffer = b""
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()
+        if clean and self._complete and self._keeps_alive and not self._ended:
+            self._pool.released(self)
+        else:
+            self.deadline = NEVER
+            self._transport.abort()
+
+    def _fail(self, *, clean: bool) -> None:
+        """The stream ended; a body that lasts until the end may be whole."""
+        consumer = self._consumer
+        if consumer is None:
+            if not self._transport.is_closing():
+                self._transport.close()
+            return
+        self._consumer = None
+        self.deadline = NEVER
+        self._transport.abort()
+        if self._in_body and clean and self._body.end_of_stream():
+            self._in_body = False
+            consumer.piece(b"", done=True)
+            return
+        if self._buffer:
+            consumer.broken(Refusal(_PROTOCOL_ERROR, "the upstream closed the stream within the header section"))
+        else:
+            consumer.broken(Refusal(_RESET, "the upstream closed the stream; the request may have been processed"))
+
+    def _break(self, refusal: Refusal) -> None:
+        consumer = self._consumer
+        self._consumer = None
+        self.deadline = NEVER
+        self._transport.abort()
+        if consumer is not None:
+            consumer.broken(refusal)
+
+
+def _is_silent(descriptor: int) -> bool:
+    """Whether nothing has arrived on a socket: no byte, no FIN, no reset."""
+    with socket.socket(fileno=os.dup(descriptor)) as peek:
+        try:
+            peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
