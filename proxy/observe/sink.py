@@ -1,0 +1,91 @@
+"""Where log lines leave the process: a bounded queue and one thread that writes.
+
+A full pipe or a stopped terminal holds up nobody; what does not fit is dropped and counted. A thread, because
+`O_NONBLOCK` on standard output would be set for everybody who shares it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from threading import Event, Lock, Thread
+from typing import Final
+
+# About 2 MiB of usual lines; at 20,000 lines a second 0.4 s of a reader that does not read.
+QUEUE_LINES: Final = 8192
+# What comes within this time goes out in one write: one write per line costs 1.2 µs and a thread's wake-up more.
+GATHER_SECONDS: Final = 0.02
+# One write of at most this many lines; a pipe holds 64 KiB, so more would only be written in pieces.
+WRITE_LINES: Final = 256
+
+
+class LineSink:
+    """Takes whole lines, each with its newline, and writes them to file descriptor `fd` in order.
+
+    `write` never blocks and never raises. The thread begins with the first line and ends with `close`.
+    """
+
+    def __init__(self, fd: int, *, capacity: int = QUEUE_LINES, gather: float = GATHER_SECONDS) -> None:
+        self.dropped = 0
+        self._fd = fd
+        self._capacity = capacity
+        self._gather = gather
+        self._lines: deque[bytes] = deque()
+        self._some = Event()
+        self._closing = Event()
+        self._broken = False
+        self._told = 0
+        self._starting = Lock()
+        self._thread: Thread | None = None
+
+    def write(self, line: bytes) -> None:
+        """Queue one line; when the queue is full the line is dropped and counted."""
+        lines = self._lines
+        if len(lines) >= self._capacity or self._broken:
+            self.dropped += 1
+            return
+        lines.append(line)
+        if not self._some.is_set():
+            self._wake()
+
+    def close(self, patience: float = 1.0) -> None:
+        """Write what is queued and end the thread; give up after `patience` seconds when nobody reads."""
+        self._closing.set()
+        self._some.set()
+        if self._thread is not None:
+            self._thread.join(patience)
+            self._thread = None
+
+    def _wake(self) -> None:
+        self._some.set()
+        with self._starting:
+            if self._thread is None and not self._closing.is_set():
+                # A daemon: a reader that never reads must not keep the process alive.
+                self._thread = Thread(target=self._run, name="log writer", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            closing = self._closing.wait(self._gather)
+            self._some.clear()
+            while self._lines:
+                self._write([self._lines.popleft() for _ in range(min(WRITE_LINES, len(self._lines)))])
+            if closing:
+                return
+
+    def _write(self, lines: list[bytes]) -> None:
+        if self.dropped != self._told:
+            missing, self._told = self.dropped - self._told, self.dropped
+            lines.insert(0, b'{"event":"log_lines_dropped","lines":%d,"level":"warning"}\n' % missing)
+        rest = b"".join(lines)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except BrokenPipeError:
+            # Nobody will ever read again; the proxy goes on without a log.
+            self._broken = True
+            self.dropped += len(lines)
+        except OSError:
+            # A full disk may have room again; the next lines are tried.
+            self.dropped += len(lines)

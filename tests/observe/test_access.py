@@ -1,0 +1,108 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.exchange.record import ExchangeRecord
+from proxy.observe.access import AccessLog
+from proxy.observe.render import console_line
+from tests.observe.lines import StoppedClock
+
+
+class Kept:
+    """A sink that keeps its lines."""
+
+    def __init__(self):
+        self.lines = []
+        self.write = self.lines.append
+
+
+def exchange(**changes):
+    record = ExchangeRecord()
+    values = {
+        "connection": "crm",
+        "method": b"GET",
+        "path": b"/crm/v3/contacts",
+        "status": 200,
+        "attempts": 1,
+        "renewed": False,
+        "seconds_total": 0.0123456,
+        "seconds_upstream": 0.011,
+        "seconds_token": 0.0,
+        "bytes_in": 0,
+        "bytes_out": 1432,
+        "request_id": "0123456789abcdef",
+        "secrets": (),
+    }
+    for name, value in (values | changes).items():
+        setattr(record, name, value)
+    return record
+
+
+def line(**changes):
+    sink = Kept()
+    AccessLog(sink, StoppedClock()).record(exchange(**changes))
+    [written] = sink.lines
+    return written
+
+
+def test_an_exchange_is_one_line_of_json_in_a_fixed_order():
+    assert line() == (
+        b'{"event":"exchange","connection":"crm","method":"GET","path":"/crm/v3/contacts","status":200,"attempts":1,'
+        b'"renewed":false,"ms_total":12.346,"ms_upstream":11.000,"ms_token":0,"bytes_in":0,"bytes_out":1432,'
+        b'"request_id":"0123456789abcdef","level":"info","timestamp":"2026-01-02T03:04:05.678Z"}\n'
+    )
+
+
+def test_a_renewed_exchange_says_so_and_how_long_the_token_took():
+    event = json.loads(line(renewed=True, attempts=2, seconds_token=0.25))
+
+    assert (event["renewed"], event["attempts"], event["ms_token"]) == (True, 2, 250)
+
+
+def test_the_time_stands_on_each_line_as_it_is_then():
+    sink = Kept()
+    clock = StoppedClock()
+    access = AccessLog(sink, clock)
+    for now in (1767323045.6781, 1767323045.6789, 1767323045.679, 1767323046.0):
+        clock.now = now
+        access.record(exchange())
+
+    assert [json.loads(written)["timestamp"][17:] for written in sink.lines] == [
+        "05.678Z",
+        "05.678Z",
+        "05.679Z",
+        "06.000Z",
+    ]
+
+
+@pytest.mark.case("S-319")
+@given(path=st.binary(max_size=2000), method=st.binary(max_size=20))
+def test_whatever_stands_in_a_request_line_is_one_line_of_valid_json(path, method):
+    written = line(path=b"/" + path, method=method)
+
+    assert written[:-1].decode("ascii").isprintable()
+    event = json.loads(written)
+    assert len(json.dumps(event["path"])) - 2 <= 1024
+    if not event["path"].endswith("[truncated]"):
+        assert event["path"].encode("latin-1") == b"/" + path
+        assert event["method"].encode("latin-1") == method
+
+
+@pytest.mark.parametrize("path", [b"/x/canary-secret/y", b'/x/"canary-secret/y', b"/" + b"x" * 1005 + b"canary-secret"])
+def test_the_secrets_of_the_connection_do_not_stand_in_its_lines(path):
+    written = line(path=path, secrets=(b"canary-secret", b"canary-other"))
+
+    assert b"canary" not in written
+    assert b"***" in written
+
+
+def test_a_line_for_a_terminal_holds_the_same_fields():
+    sink = Kept()
+    access = AccessLog(sink, StoppedClock(), lambda event: console_line(event, colours=False))
+    access.record(exchange(path=b"/crm/canary-secret\x1b[2J", secrets=(b"canary-secret",)))
+
+    [written] = sink.lines
+    assert written.startswith(b"03:04:05.678 info    exchange           connection=crm method=GET ")
+    assert b"path=/crm/***\\u001b[2J status=200 attempts=1 renewed=false ms_total=12.346 " in written

@@ -1,0 +1,99 @@
+import os
+from threading import Event, Thread
+
+from proxy.observe.sink import LineSink
+from tests.observe.lines import Pipe
+
+
+def test_lines_arrive_whole_and_in_order():
+    pipe = Pipe()
+    sink = LineSink(pipe.writing)
+    received = []
+
+    def read():
+        with os.fdopen(pipe.reading, "rb") as stream:
+            received.extend(stream)
+
+    reader = Thread(target=read)
+    reader.start()
+
+    for number in range(5000):
+        sink.write(b"line %d\n" % number)
+    sink.close()
+    os.close(pipe.writing)
+    reader.join()
+
+    assert received == [b"line %d\n" % number for number in range(5000)]
+    assert sink.dropped == 0
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_does_not_fit_is_counted():
+    pipe = Pipe()
+    sink = LineSink(pipe.writing, capacity=100)
+    line = b"x" * 1023 + b"\n"
+
+    for _ in range(2000):
+        sink.write(line)
+    sink.close(patience=0.01)
+
+    # 64 KiB in the pipe, 256 lines taken by the writer and a queue of 100 is all there is room for.
+    assert sink.dropped >= 2000 - 64 - 256 - 100
+    with os.fdopen(pipe.reading, "rb"):
+        os.close(pipe.writing)
+
+
+def test_dropped_lines_are_told_as_soon_as_somebody_reads_again():
+    pipe = Pipe()
+    sink = LineSink(pipe.writing, capacity=2, gather=0)
+    filler = os.fdopen(os.dup(pipe.writing), "wb", buffering=0)
+    os.set_blocking(filler.fileno(), False)
+    while filler.write(b"f" * 4096):
+        pass
+    os.set_blocking(filler.fileno(), True)
+    filler.close()
+    for _ in range(1000):
+        sink.write(b"line\n")
+    assert sink.dropped >= 900
+
+    received = []
+    enough = Event()
+
+    def read():
+        with os.fdopen(pipe.reading, "rb") as stream:
+            for line in stream:
+                received.append(line.lstrip(b"f"))
+                if b"log_lines_dropped" in line:
+                    enough.set()
+
+    reader = Thread(target=read)
+    reader.start()
+    while not enough.is_set():
+        sink.write(b"again\n")
+        enough.wait(0.001)
+    sink.close()
+    os.close(pipe.writing)
+    reader.join()
+
+    told = [line for line in received if b"log_lines_dropped" in line]
+    assert told[0].startswith(b'{"event":"log_lines_dropped","lines":')
+
+
+def test_a_log_that_nobody_will_read_any_more_does_not_end_the_process():
+    pipe = Pipe()
+    sink = LineSink(pipe.writing, gather=0)
+    os.close(pipe.reading)
+
+    while not sink.dropped:
+        sink.write(b"line\n")
+    sink.close()
+
+    assert sink.dropped > 0
+    os.close(pipe.writing)
+
+
+def test_a_sink_that_was_never_written_to_starts_no_thread_and_closes_at_once():
+    sink = LineSink(-1)
+
+    sink.close()
+
+    assert sink.dropped == 0
