@@ -11,7 +11,7 @@ import https from 'node:https';
 import Provider, { errors } from 'oidc-provider';
 
 const [cert, key, clients] = process.argv.slice(2);
-const counts = { requests: 0, issued: 0, refused: 0 };
+const counts = { requests: 0, issued: {}, refused: {} }; // issued and refused by CLIENT GRANT
 let lifetime = 600;
 
 const listen = (server) =>
@@ -60,8 +60,13 @@ provider.registerGrantType(
   },
   ['username', 'password', 'scope'],
 );
-provider.on('grant.success', () => { counts.issued += 1; });
-provider.on('grant.error', () => { counts.refused += 1; });
+const count = (kind, ctx) => {
+  const { params, client } = ctx.oidc;
+  const name = `${client?.clientId ?? '-'} ${params?.grant_type ?? '-'}`;
+  counts[kind][name] = (counts[kind][name] ?? 0) + 1;
+};
+provider.on('grant.success', (ctx) => count('issued', ctx));
+provider.on('grant.error', (ctx) => count('refused', ctx));
 provider.on('server_error', (ctx, error) => console.error(error));
 
 const answer = provider.callback();
