@@ -1,0 +1,165 @@
+"""The one loader of `run` and `check`: files to nodes, nodes to models, every fault at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.clock import SystemClock
+from proxy.definitions import sources
+from proxy.definitions.connections import CONNECTION, connection
+from proxy.definitions.iclients import ICLIENT, Registration, iclient
+from proxy.definitions.listeners import check_binds, listeners
+from proxy.definitions.models import Definitions, Limits, Listeners, Log, Shutdown
+from proxy.definitions.models import Span as SpanModel
+from proxy.definitions.nodes import Mapping, Node, Place, described
+from proxy.definitions.reader import read
+from proxy.definitions.reading import Reading, UnreadableError
+from proxy.definitions.routes import check_routes
+from proxy.definitions.shapes import Block, Fields
+from proxy.definitions.table import TOP, merge_files
+from proxy.errors import DefinitionsError, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as MappingOf
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxy.clock import Clock
+    from proxy.definitions.models import Bind, Connection, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files say: the definitions, what the operator should know, and what was done to values."""
+
+    definitions: Definitions
+    warnings: tuple[Fault, ...] = ()
+    notes: tuple[Fault, ...] = ()
+
+
+def load(paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | None = None) -> Loaded:
+    """Read and check the definitions in `paths` (files or folders); `{env: NAME}` is looked up in `environ`.
+
+    Raises `DefinitionsError` with every fault. `clock` tells whether a certificate has expired.
+    """
+    reading = Reading(environ, {}, (clock or SystemClock()).wall())
+    roots, complete = _roots(paths, reading)
+    if not roots:
+        raise DefinitionsError(list(reading.faults) or [Fault(".", 0, 0, "", "config_empty", "no definitions are named; use --config PATH")])
+    merged = merge_files(roots, reading)
+    inline = merged.entries.get("allow_inline_secrets")
+    reading.allow_inline_secrets = getattr(inline, "text", "") == "true" and getattr(inline, "plain", False)
+    definitions = _definitions(TOP.read(merged, reading), reading, complete=complete)
+    if reading.faults or definitions is None:
+        raise DefinitionsError(list(reading.faults))
+    return Loaded(definitions, tuple(sorted(reading.warnings)), tuple(sorted(reading.notes)))
+
+
+def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool]:
+    """Return the root of each file that can be used, and whether all can."""
+    found, faults = sources.find(paths)
+    reading.faults.update(dict.fromkeys(faults))
+    roots = []
+    for source in found:
+        name = str(source.path)
+        reading.folders[name] = source.folder
+        data = sources.load(source)
+        if isinstance(data, Fault):
+            reading.faults[data] = None
+            continue
+        root, faults = read(data, name)
+        reading.faults.update(dict.fromkeys(faults))
+        if isinstance(root, Mapping) and root.entries:
+            roots.append(root)
+        elif root is not None and not isinstance(root, Mapping) and described(root) != "nothing":
+            reading.fault(root, "wrong_type", f"expected a mapping such as connections: {{…}}, found {described(root)}")
+        elif not faults:
+            reading.faults[Fault(name, 0, 0, "", "config_empty", "the file is empty; write connections: {…}, or remove it")] = None
+    return roots, not faults and len(roots) == len(found)
+
+
+def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definitions | None:
+    defaults: Fields | None = top.values.get("defaults")
+    limits = _limits(top.values.get("limits"))
+    iclients: dict[str, Node] = top.values.get("iclients", {})
+    named: dict[str, Node] = top.values.get("connections", {})
+    for key, nodes in (("iclients", iclients), ("connections", named)):
+        if len(nodes) > limits.definitions:
+            message = f"there are {len(nodes):,} {key}, more than limits.definitions: {limits.definitions}; raise it"
+            reading.fault(top.nodes[key], "config_too_large", message)
+            return None
+    if complete and not named and not reading.faults:
+        reading.warn(top.nodes.get("connections", top.node), "no_connections", "no connection is defined, so nothing is proxied")
+    registrations = {name: _iclient(name, node, defaults, reading) for name, node in iclients.items()}
+    connections = []
+    routes: list[tuple[Route, Node]] = []
+    for name, node in named.items():
+        built = _connection(name, node, defaults, registrations, reading, complete=complete)
+        if built is not None:
+            connections.append(built)
+            if built.route is not None:
+                routes.append((built.route, node))
+    check_routes(routes, reading)
+    found = _listeners(top, routes, reading)
+    if reading.faults:
+        return None
+    return Definitions(
+        via=top.values.get("via", "forward"),
+        listeners=found,
+        log=Log(**top.values["log"].values) if "log" in top.values else Log(),
+        shutdown=Shutdown(**top.values["shutdown"].values) if "shutdown" in top.values else Shutdown(),
+        limits=limits,
+        connections=tuple(connections),
+    )
+
+
+def _limits(fields: Fields | None) -> Limits:
+    if fields is None:
+        return Limits()
+    return Limits(**{key: SpanModel(**value) if isinstance(value, dict) else value for key, value in fields.values.items()})
+
+
+def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) -> Listeners:
+    fields = top.values.get("listeners") or Fields(Mapping({}, Place(top.node.place.file), "listeners"))
+    found, binds = listeners(fields, reading)
+    own: dict[Bind, Node] = {}
+    for route, node in routes:
+        if route.bind is not None:
+            own.setdefault(route.bind, node)
+    check_binds([*binds, *own.items()], reading)
+    # A reverse listener is on when a connection has a route on it.
+    on = any(route.bind is None for route, _ in routes)
+    return found if on else found.model_copy(update={"reverse": ()})
+
+
+def _iclient(name: str, node: Node, defaults: Fields | None, reading: Reading) -> Registration | None:
+    try:
+        return iclient(name, ICLIENT.read(_over(ICLIENT, defaults, "iclient", node), reading), reading)
+    except UnreadableError:
+        return None
+
+
+def _connection(
+    name: str,
+    node: Node,
+    defaults: Fields | None,
+    registrations: MappingOf[str, Registration | None],
+    reading: Reading,
+    *,
+    complete: bool,
+) -> Connection | None:
+    merged = _over(CONNECTION, defaults, "connection", node)
+    if isinstance(merged, Mapping) and isinstance(inline := merged.entries.get("iclient"), Mapping):
+        entries = {**merged.entries, "iclient": _over(ICLIENT, defaults, "iclient", inline)}
+        merged = Mapping(entries, merged.place, merged.path)
+    try:
+        fields = CONNECTION.read(merged, reading)
+    except UnreadableError:
+        return None
+    return connection(name, fields, registrations, reading, complete=complete)
+
+
+def _over(block: Block, defaults: Fields | None, key: str, node: Node) -> Node:
+    under = defaults.nodes.get(key) if defaults is not None else None
+    return node if under is None else block.merge(under, node)

@@ -1,0 +1,105 @@
+"""The text of one small file that a value or a key comes from, read so that a half-written one is never taken."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_BYTES: Final = 64 * 1024
+ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """What a file held; `newline_stripped` when it ended with LF or CRLF, `exposed` when everyone may read our file."""
+
+    text: str
+    newline_stripped: bool
+    exposed: bool
+
+
+class FileRefusedError(Exception):
+    """The file can't be used: a fault code and a message that names the path, never what is in it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(message)
+
+
+def read_text(path: Path, read: Callable[[int, int], bytes] = os.read, *, limit: int = MAX_BYTES) -> FileText:
+    """Return the text of the file, at most `limit` bytes, without its one trailing newline.
+
+    The file is opened once and its state is compared before and after; when something wrote meanwhile, it is read
+    again, three times in all. Raises `FileRefusedError`. `read` is `os.read` but for a test that writes in between.
+    """
+    for _ in range(ATTEMPTS):
+        data, state = _read_once(path, read, limit)
+        if data is not None:
+            return _text(path, data, state)
+    raise FileRefusedError("secret_changed_while_reading", f"the file {path} changes while it is read; write it beside and rename it")
+
+
+def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tuple[bytes | None, os.stat_result]:
+    try:
+        # Not blocking, since a named pipe would hold the start up for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileRefusedError("secret_file_missing", f"there is no file {path}") from error
+    except (OSError, ValueError) as error:
+        raise FileRefusedError("secret_file_unreadable", f"the file {path} can't be read: {_reason(error)}") from error
+    try:
+        before = os.fstat(descriptor)
+        _check(path, before, limit)
+        data = b""
+        while len(data) <= limit and (chunk := read(descriptor, limit + 1 - len(data))):
+            data += chunk
+        after = os.fstat(descriptor)
+    except OSError as error:
+        raise FileRefusedError("secret_file_unreadable", f"the file {path} can't be read: {_reason(error)}") from error
+    finally:
+        os.close(descriptor)
+    whole = len(data) == after.st_size and _identity(before) == _identity(after)
+    return (data if whole else None), after
+
+
+def _check(path: Path, state: os.stat_result, limit: int) -> None:
+    if stat.S_ISDIR(state.st_mode):
+        raise FileRefusedError("secret_file_directory", f"{path} is a directory; name a file")
+    if not stat.S_ISREG(state.st_mode):
+        raise FileRefusedError("secret_file_not_regular", f"{path} is not a regular file")
+    if state.st_size > limit:
+        raise FileRefusedError("secret_file_too_large", f"the file {path} is larger than {limit // 1024} KiB")
+    if state.st_mode & stat.S_IWOTH:
+        raise FileRefusedError("secret_file_world_writable", f"everyone may write to {path}; run chmod o-w on it")
+
+
+def _text(path: Path, data: bytes, state: os.stat_result) -> FileText:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        # Without the cause: its text quotes bytes of the secret.
+        del error
+        raise FileRefusedError("secret_file_not_text", f"the file {path} is not UTF-8 text") from None
+    stripped = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+    exposed = bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not _mounted(path)
+    return FileText(stripped, stripped != text, exposed)
+
+
+def _mounted(path: Path) -> bool:
+    """Tell whether the file lies in a volume that Kubernetes mounts: there `..data` links to the current version."""
+    return os.path.lexists(path.parent / "..data") or any(part.startswith("..") and part != ".." for part in path.parts)
+
+
+def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable").lower()

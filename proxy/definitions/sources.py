@@ -1,0 +1,69 @@
+"""Which files belong to the definitions, and their bytes: folder rules and the reading of each file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from proxy.definitions.reader import MAX_BYTES
+from proxy.errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUFFIXES: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file: its path as faults name it, and the folder that relative paths in it start from."""
+
+    path: Path
+    folder: Path
+
+
+def find(paths: Sequence[Path]) -> tuple[list[Source], list[Fault]]:
+    """Return the files that `paths` stand for, in order, each once; a path that is not there is a fault."""
+    sources: dict[str, Source] = {}
+    faults = []
+    for path in paths:
+        if path.is_dir():
+            found = [Source(file, path) for file in _below(path)]
+            if not found:
+                faults.append(Fault(str(path), 0, 0, "", "config_empty", "there is no *.yaml or *.yml in this folder"))
+        else:
+            found = [Source(path, path.parent)]
+        for source in found:
+            sources.setdefault(str(source.path), source)
+    return list(sources.values()), faults
+
+
+def load(source: Source) -> bytes | Fault:
+    """Return the bytes of a file, no more than tells that it is too large, or the fault of one that can't be read."""
+    try:
+        descriptor = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
+        return Fault(str(source.path), 0, 0, "", "config_unreadable", f"the file can't be read: {reason.lower()}")
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return Fault(str(source.path), 0, 0, "", "config_unreadable", "this is not a regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the YAML files below a folder in name order: no dot entries, links to files but not to folders."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(folder / entry.name)
+        elif entry.name.endswith(SUFFIXES) and not entry.is_dir():
+            yield folder / entry.name
