@@ -21,6 +21,7 @@ from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from proxy.access_token import Refused
 from proxy.errors import Refusal
 from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
@@ -359,7 +360,7 @@ class Exchange:
         assert token is not None
         counters = plan.counters
         counters.auth_errors[rule] = counters.auth_errors.get(rule, 0) + 1
-        renews = verdicts.refused(token)
+        renews = verdicts.refused(token, replayed=self.attempt > 1) is Refused.RETRY
         way = decide(rule=rule, attempt=self.attempt, replayable=self._replayable(head.status))
         if self.attempt > 1:
             counters.replays["refused"] += 1

@@ -12,7 +12,7 @@ from proxy.exchange.location import LocationMap
 from proxy.exchange.record import ConnectionCounters
 
 if TYPE_CHECKING:
-    from proxy.access_token import AccessToken
+    from proxy.access_token import AccessToken, Refused
     from proxy.definitions.models import Connection
     from proxy.errors import Refusal
     from proxy.exchange.inject import Injector
@@ -38,8 +38,8 @@ class TokenVerdicts(Protocol):
 
     unproven: bool
 
-    def refused(self, token: AccessToken) -> bool:
-        """Take note of a refusal; whether it is worth waiting for another token and sending again."""
+    def refused(self, token: AccessToken, *, replayed: bool) -> Refused:
+        """Take note of a refusal. `replayed`: the same request was refused before, with an earlier token."""
         ...
 
     def accepted(self, token: AccessToken) -> None:

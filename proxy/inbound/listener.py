@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from proxy.definitions.models import TcpBind, UnixBind
 from proxy.errors import MachineError
@@ -163,6 +163,8 @@ def bind_socket(bind: Bind) -> socket.socket:
                 raise MachineError("address_in_use", f"can't listen on {host}:{port}: {error.strerror}") from error
         case UnixBind(path=path):
             sock = _bind_unix(path)
+        case _:
+            assert_never(bind)
     sock.setblocking(False)
     return sock
 

@@ -139,6 +139,8 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
         _refuse("too many header fields")
     try:
         httptools.HttpResponseParser(_SILENT).feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # a 101 that is well formed
     except httptools.HttpParserError as error:
         if start[2] != b"101":  # llhttp stops at an upgrade; whether we asked for one is the exchange's question
             raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error

@@ -1,0 +1,1 @@
+"""Where the rooms meet: everything is built from definitions, started, drained and stopped here."""
