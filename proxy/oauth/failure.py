@@ -55,13 +55,13 @@ class Failure:
 class EndpointFault(ProxyError):
     """The token endpoint gave no complete HTTP answer. Carries no URL and no secret.
 
-    `sent` is False when the request can't have reached the server: nothing of it was written. `reason` is a short
-    word of the layer below (an error number, OpenSSL's reason), for the log.
+    `attempted` is False when the definitions did not even allow to try. `reason` is a short word of the layer below
+    (an error number, OpenSSL's reason), for the log.
     """
 
-    def __init__(self, outcome: Outcome, code: str, *, sent: bool = True, reason: str = "") -> None:
+    def __init__(self, outcome: Outcome, code: str, *, attempted: bool = True, reason: str = "") -> None:
         self.outcome = outcome
         self.code = code
-        self.sent = sent
+        self.attempted = attempted
         self.reason = reason
         super().__init__(f"{code} ({reason})" if reason else code)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from proxy.tokens.token import AccessToken
+    from proxy.access_token import AccessToken
 
 # A token is given up this much before its end, so that it does not expire on its way to the upstream.
 MARGIN: Final = 10.0
@@ -55,9 +55,9 @@ NEVER: Final = Deadline(math.inf, math.inf)
 class Lease:
     """A token that was issued.
 
-    `on_trial`: it was issued because its predecessor was refused, and no upstream has accepted it yet. `accepted`: an
-    upstream did accept it. `expires` is what the server said; from `unusable` on it is not sent, from `due` on it is
-    renewed. `renewed_at` is monotonic.
+    `expires` is what the server said; from `unusable` on it is not sent, from `due` on it is renewed; `renewed_at` is
+    monotonic. `replaces_refused`: an upstream had refused its predecessor. `accepted`: an upstream is known to have
+    taken it. `doubted`: it has been disputed.
     """
 
     token: AccessToken
@@ -65,8 +65,9 @@ class Lease:
     due: Deadline
     unusable: Deadline
     expires: Deadline
-    on_trial: bool
+    replaces_refused: bool
     accepted: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,15 @@ def due_after(lifetime: float, ahead: Ahead, chance: float) -> float:
     return min(max(lifetime - lead, SHORTEST_REST * lifetime), unusable_after(lifetime))
 
 
-def lease(token: AccessToken, lifetime: float | None, ahead: Ahead, *, at: Moment, on_trial: bool, same: bool) -> Lease:
+def lease(
+    token: AccessToken, lifetime: float | None, ahead: Ahead, *, at: Moment, replaces_refused: bool, same: bool
+) -> Lease:
     """Return the lease of a token that was asked for `at`; `lifetime` None: it lives until it is refused.
 
     `same`: the server handed out the previous token again, with what is left of its life.
     """
     if lifetime is None:
-        return Lease(token, at.monotonic, NEVER, NEVER, NEVER, on_trial)
+        return Lease(token, at.monotonic, NEVER, NEVER, NEVER, replaces_refused)
     usable = unusable_after(lifetime)
     rest = due_after(lifetime, ahead, at.chance)
     if same:
@@ -113,5 +116,5 @@ def lease(token: AccessToken, lifetime: float | None, ahead: Ahead, *, at: Momen
         due=deadline(at, rest),
         unusable=deadline(at, usable),
         expires=deadline(at, lifetime),
-        on_trial=on_trial,
+        replaces_refused=replaces_refused,
     )

@@ -1,0 +1,74 @@
+"""Builds the keeper of a connection: its policy from the definitions, its issuer, its way to the token endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.outbound.token_endpoint import TokenEndpoint
+from proxy.tokens.issuer import Issuer
+from proxy.tokens.keeper import Keeper
+from proxy.tokens.lease import Ahead
+from proxy.tokens.pace import FLOOR, Policy
+from proxy.tokens.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.clock import Clock
+    from proxy.definitions.models import Connection, IClient, Limits
+    from proxy.outbound.token_endpoint import Resolver
+
+# Seconds over which the first renewals of all connections are spread.
+PREFETCH: Final = 1.0
+
+
+def keeper_for(
+    connection: Connection,
+    limits: Limits,
+    *,
+    clock: Clock,
+    random: Callable[[], float],
+    resolver: Resolver,
+    prefetch: float = PREFETCH,
+) -> Keeper:
+    """Return the keeper of a connection that has an iClient.
+
+    `random` returns a number x with 0 ≤ x < 1; `prefetch` is the time in seconds over which the first renewal is
+    spread, where the connection wants one.
+    """
+    iclient = connection.iclient
+    if iclient is None:
+        raise ValueError(f"connection {connection.name} needs no token")
+    issuer = Issuer(
+        connection,
+        iclient,
+        endpoint=TokenEndpoint(iclient, limits, resolver),
+        store=MemoryStore(),
+        clock=clock,
+        chance=random,
+        limit=limits.token_answer,
+    )
+    return Keeper(
+        connection.name,
+        issuer,
+        policy_of(iclient, limits),
+        clock=clock,
+        chance=random,
+        prefetch=prefetch if connection.prefetch else None,
+    )
+
+
+def policy_of(iclient: IClient, limits: Limits) -> Policy:
+    """Return what the operator wrote about times, as the life of a token needs it."""
+    return Policy(
+        ahead=Ahead(iclient.refresh_ahead, written=iclient.refresh_ahead_written),
+        keep_alive=iclient.keep_alive,
+        backoff_min=limits.backoff.min,
+        backoff_max=limits.backoff.max,
+        brake=limits.brake,
+        cooldown_min=limits.cooldown.min,
+        cooldown_max=limits.cooldown.max,
+        token_wait=limits.token_wait,
+        floor=min(FLOOR, limits.backoff.min),
+        passwords=iclient.grant_type == "password",
+    )

@@ -1,0 +1,1 @@
+"""Where refresh tokens are remembered, so that a grant outlives its access token."""
