@@ -12,7 +12,7 @@ from proxy.tokens.pace import FLOOR, Policy
 from proxy.tokens.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from random import Random
 
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, IClient, Limits
@@ -27,13 +27,13 @@ def keeper_for(
     limits: Limits,
     *,
     clock: Clock,
-    random: Callable[[], float],
+    random: Random,
     resolver: Resolver,
     prefetch: float = PREFETCH,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
-    `random` returns a number x with 0 ≤ x < 1; `prefetch` is the time in seconds over which the first renewal is
+    `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
     spread, where the connection wants one.
     """
     iclient = connection.iclient
@@ -45,7 +45,7 @@ def keeper_for(
         endpoint=TokenEndpoint(iclient, limits, resolver),
         store=MemoryStore(),
         clock=clock,
-        chance=random,
+        chance=random.random,
         limit=limits.token_answer,
     )
     return Keeper(
@@ -53,7 +53,7 @@ def keeper_for(
         issuer,
         policy_of(iclient, limits),
         clock=clock,
-        chance=random,
+        chance=random.random,
         prefetch=prefetch if connection.prefetch else None,
     )
 
