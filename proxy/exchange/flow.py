@@ -15,32 +15,31 @@ decision is made by a pure function of `rewrite`, `classify` or `policy`. The ph
 
 from __future__ import annotations
 
-import asyncio
-import os
 from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from proxy.access_token import Refused
 from proxy.errors import Refusal
+from proxy.exchange.admit import admit, keeps_own_credential
 from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
-from proxy.exchange.replay import KeptBody
-from proxy.exchange.rewrite import brings_credential, request_head, response_head, upstream_target
+from proxy.exchange.rewrite import request_head, response_head, upstream_target
 from proxy.exchange.tunnel import Tunnel
+from proxy.exchange.upload import Upload
 from proxy.problem import PROBLEMS, PROXY_NAME, answer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.access_token import AccessToken
     from proxy.exchange.plan import Plan
-    from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
-    from proxy.exchange.replay import ReplayMemory
     from proxy.exchange.stream import Client, Stream
+    from proxy.exchange.surroundings import Surroundings
     from proxy.wire.request import RequestHead
     from proxy.wire.response import ResponseHead
 
 INTERIM_MAX: Final = 16  # 1xx responses before the final one; a flood of them would never end (RFC 9110 §15.2)
-_WAITING_MAX: Final = 64 * 1024  # bytes of a body that may wait for a token or a stream
 _CLIENT_LEFT: Final = 499  # nginx' number for a client that closed first; only the log sees it
 _NOT_REPLAYABLE: Final = f'Proxy-Status: {PROXY_NAME}; details="auth-retry-not-replayable"\r\n'.encode()
 _CLOSE: Final = b"Connection: close\r\n"
@@ -59,51 +58,14 @@ class Phase(Enum):
     OVER = "is over"
 
 
-class Surroundings:
-    """What all exchanges of the process share."""
-
-    __slots__ = ("counters", "draining", "loop", "memory", "next_id", "prefix", "recorder", "tunnels_max", "unmatched", "via", "via_tag", "tunnel_idle")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        counters: ProcessCounters,
-        unmatched: ConnectionCounters,
-        recorder: Recorder | None,
-        memory: ReplayMemory,
-        *,
-        via: bytes,
-        via_tag: bytes,
-        tunnels_max: int,
-        tunnel_idle: float,
-    ) -> None:
-        self.loop = loop
-        self.counters = counters
-        self.unmatched = unmatched
-        self.recorder = recorder
-        self.memory = memory
-        self.via = via
-        self.via_tag = via_tag
-        self.tunnels_max = tunnels_max
-        self.tunnel_idle = tunnel_idle
-        self.draining = False
-        self.prefix = os.urandom(5).hex()
-        self.next_id = 0
-
-    def request_id(self) -> str:
-        """Return an id that no other exchange of any process has."""
-        self.next_id += 1
-        return f"{self.prefix}-{self.next_id:x}"
-
-
 class Exchange:
     """See the module's first lines. Fills the ports `Waiter`, `Uploader` and, after an upgrade, feeds a `Tunnel`."""
 
     __slots__ = (
-        "_added", "_began", "_bytes_in", "_bytes_out", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
-        "_held_piece", "_interim", "_kept", "_lent", "_phase", "_plan", "_relayed", "_renewed", "_request_done", "_sent_at",
-        "_seconds_token", "_seconds_upstream", "_status", "_stream", "_strip", "_surroundings", "_target", "_task",
-        "_token", "_token_asked_at", "_tunnel", "_waiting", "_waiting_size", "attempt",
+        "_added", "_began", "_bytes_out", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
+        "_held_piece", "_interim", "_phase", "_plan", "_relayed", "_renewed", "_repeatable", "_seconds_token",
+        "_seconds_upstream", "_sent_at", "_status", "_stream", "_strip", "_surroundings", "_target", "_task",
+        "_token", "_token_asked_at", "_tunnel", "_upload", "attempt",
     )  # fmt: skip
 
     def __init__(
@@ -118,14 +80,10 @@ class Exchange:
         self._phase = Phase.TOKEN
         self._target = b""
         self._token: AccessToken | None = None
-        self._lent = False
+        self._repeatable = False
         self._stream: Stream | None = None
         self._task: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
-        self._kept: KeptBody | None = None
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
-        self._request_done = False
         self._relayed = False
         self._renewed = False
         self._closes = False
@@ -136,7 +94,6 @@ class Exchange:
         self._held_done = False
         self._interim = 0
         self._status = 0
-        self._bytes_in = 0
         self._bytes_out = 0
         self._sent_at = 0.0
         self._seconds_upstream = 0.0
@@ -150,40 +107,39 @@ class Exchange:
     def start(self, piece: bytes, *, done: bool) -> None:
         """Begin, with what came of the body so far. Raises nothing: a refusal becomes the answer."""
         plan, head = self._plan, self._head
-        self._request_done = done
-        self._bytes_in = len(piece)
+        upload = self._upload = Upload(piece, done=done)
+        surroundings = self._surroundings
         try:
+            admit(plan, head)
             self._target = upstream_target(plan, head.target)
-            self._admit()
+            if head.fields.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
+                raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
+            if plan.tokens is None or (not self._strip and keeps_own_credential(plan, head)):
+                self._send()
+                return
         except Refusal as refusal:
             self._answer(refusal)
             return
-        if plan.injector is not None and not self._keeps_own_credential():
-            if may_replay_ever(plan.replay, head.method) and head.fields.content_length <= plan.replay.body_limit:
-                if head.has_body:
-                    self._kept = KeptBody(plan.replay.body_limit, self._surroundings.memory)
-                    self._kept.add(piece)
-                self._lent = True
-        if piece:
-            self._waiting.append(piece)
-            self._waiting_size = len(piece)
-        self._find_token()
+        if may_replay_ever(plan.replay, head.method) and head.fields.content_length <= plan.replay.body_limit:
+            self._repeatable = True
+            if head.has_body:
+                upload.keep(plan.replay.body_limit, surroundings.memory)
+        token = plan.tokens.take()
+        if token is None:
+            self._wait_for_token()
+            return
+        self._token = token
+        self._send()
 
     def body(self, piece: bytes, *, done: bool) -> None:
         """Take more of the request's body."""
-        self._request_done = done
-        self._bytes_in += len(piece)
-        if self._kept is not None:
-            self._kept.add(piece)
         if self._phase is Phase.OVER:
             return
+        self._upload.add(piece, done=done)
         if self._stream is not None and self._phase is not Phase.RENEWAL:
             self._stream.send(piece, complete=done)
-        elif self._phase is not Phase.BODY:
-            self._waiting.append(piece)
-            self._waiting_size += len(piece)
-            if self._waiting_size > _WAITING_MAX and not done:
-                self._client.hold(on=True)
+        elif self._phase is not Phase.BODY and self._upload.wait(piece):
+            self._client.hold(on=True)
 
     def spoilt(self, refusal: Refusal) -> None:
         """The request's body breaks its framing or stays away: answer if nothing was relayed, else end both sides."""
@@ -214,39 +170,7 @@ class Exchange:
         if self._stream is not None and self._phase is not Phase.RENEWAL:
             self._stream.hold(on=on)
 
-    def _admit(self) -> None:
-        connection, head = self._plan.connection, self._head
-        if connection.allowed_methods and head.method.decode() not in connection.allowed_methods:
-            raise Refusal(PROBLEMS["not_allowed"], "the connection's allowed_methods do not name this method")
-        if connection.allowed_paths and not _is_below(head.target[self._plan.strip :], connection.allowed_paths):
-            raise Refusal(PROBLEMS["not_allowed"], "the path lies outside the connection's allowed_paths")
-        if connection.on_client_credential == "reject" and self._brings_credential():
-            raise Refusal(
-                PROBLEMS["client_credential_present"], "the request brings a credential where the proxy puts the token"
-            )
-        surroundings = self._surroundings
-        if head.fields.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
-            raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
-
-    def _brings_credential(self) -> bool:
-        return not self._strip and brings_credential(self._plan, self._head, self._target)
-
-    def _keeps_own_credential(self) -> bool:
-        return self._plan.connection.on_client_credential == "passthrough" and self._brings_credential()
-
     # A token is found, the request is sent
-
-    def _find_token(self) -> None:
-        tokens = self._plan.tokens
-        if tokens is None or self._keeps_own_credential():
-            self._send()
-            return
-        token = tokens.take()
-        if token is None:
-            self._wait_for_token()
-            return
-        self._token = token
-        self._send()
 
     def _wait_for_token(self) -> None:
         self._token_asked_at = perf_counter()
@@ -274,7 +198,6 @@ class Exchange:
         if self._phase is Phase.RENEWAL:  # the upstream's own words are the best answer there is
             self._release_held()
         elif self._plan.connection.on_no_token == "passthrough":
-            self._lent = False
             self._send()
         else:
             self._answer(refusal)
@@ -296,17 +219,14 @@ class Exchange:
         data = request_head(
             plan, head, self._target, self._token, via=surroundings.via, strip_authorization=self._strip
         )
-        if self._waiting:
-            data += b"".join(self._waiting)
-            self._waiting = []
-            if self._waiting_size > _WAITING_MAX:
-                self._client.hold(on=False)
-            self._waiting_size = 0
+        waiting, held = self._upload.take()
+        if held:
+            self._client.hold(on=False)
         self._sent_at = perf_counter()
         stream.begin(
             self,
-            data,
-            complete=self._request_done,
+            data + waiting if waiting else data,
+            complete=self._upload.done,
             head_only=head.method == b"HEAD",
             decode=head.version == 0,
             trailers=head.fields.trailers,
@@ -383,20 +303,18 @@ class Exchange:
         return True
 
     def _replayable(self, status: int) -> bool:
-        if not self._lent or self._relayed or not may_replay(self._plan.replay, self._head.method, status):
+        if not self._repeatable or self._relayed or not may_replay(self._plan.replay, self._head.method, status):
             return False
-        if self._request_done:
-            return self._kept is None or self._kept.whole
-        # The application still waits for "100 Continue": nothing of the body was sent yet (RFC 9110 §10.1.1).
-        return bool(self._head.fields.expects) and self._bytes_in == 0
+        upload = self._upload
+        # Or the application still waits for "100 Continue": it sent nothing of the body yet (RFC 9110 §10.1.1).
+        return upload.is_at_hand or (bool(self._head.fields.expects) and upload.size == 0)
 
     def _replay(self, token: AccessToken) -> None:
         self._end_upstream()
         self._held, self._held_piece = None, b""
         self._token = token
         self._renewed = True
-        if self._kept is not None and self._kept.whole:  # holds what arrived during the renewal, too
-            self._waiting = [self._kept.bytes()]
+        self._upload.rewind()
         self._send()
 
     def _release_held(self) -> None:
@@ -423,7 +341,7 @@ class Exchange:
             not request.keeps_alive
             or ends_with_stream
             or (self._decoded and not has_no_body)
-            or not self._request_done
+            or not self._upload.done
             or self._surroundings.draining
         )
         added = self._added
@@ -510,7 +428,7 @@ class Exchange:
         tunnel = self._tunnel
         assert tunnel is not None
         self._surroundings.counters.tunnels_open -= 1
-        self._bytes_in, self._bytes_out = tunnel.bytes_in, tunnel.bytes_out
+        self._upload.size, self._bytes_out = tunnel.bytes_in, tunnel.bytes_out
         self._stream = None
         self._record()
 
@@ -523,9 +441,8 @@ class Exchange:
         self._end_upstream()
         problem = refusal.problem
         self._status = problem.status
-        replies = self._surroundings.counters.local_replies
-        replies[problem.code] = replies.get(problem.code, 0) + 1
-        closes = not self._request_done or not self._head.keeps_alive or self._surroundings.draining
+        self._surroundings.count_reply(problem)
+        closes = not self._upload.done or not self._head.keeps_alive or self._surroundings.draining
         request_id = self._record()
         self._client.send(
             answer(
@@ -558,8 +475,7 @@ class Exchange:
     def _record(self) -> str:
         """Leave the one record of this exchange; returns its id."""
         self._phase = Phase.OVER
-        if self._kept is not None:
-            self._kept.drop()
+        self._upload.drop()
         surroundings, plan = self._surroundings, self._plan
         counters, process = plan.counters, surroundings.counters
         total = perf_counter() - self._began
@@ -583,18 +499,9 @@ class Exchange:
             record.seconds_total = total
             record.seconds_upstream = self._seconds_upstream
             record.seconds_token = self._seconds_token
-            record.bytes_in = self._bytes_in
+            record.bytes_in = self._upload.size
             record.bytes_out = self._bytes_out
             record.request_id = request_id
             record.secrets = plan.hidden(self._token)
             recorder.record(record)
         return request_id
-
-
-def _is_below(target: bytes, allowed: tuple[str, ...]) -> bool:
-    path = target.partition(b"?")[0] or b"/"
-    for entry in allowed:
-        prefix = entry.rstrip("/").encode()
-        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
-            return True
-    return False

@@ -42,16 +42,6 @@ def upstream_target(plan: Plan, target: bytes) -> bytes:
     return (plan.base_path or b"/") if not rest else plan.base_path + b"/" + rest
 
 
-def brings_credential(plan: Plan, head: RequestHead, target: bytes) -> bool:
-    """Whether the application put a credential where the token goes."""
-    injector = plan.injector
-    if isinstance(injector, HeaderInjector):
-        if injector.name == b"authorization":
-            return bool(head.fields.authorization)
-        return plan.credential_lines is not None and plan.credential_lines.search(head.lines) is not None
-    return isinstance(injector, QueryInjector) and injector.occurs(target)
-
-
 def request_head(
     plan: Plan, head: RequestHead, target: bytes, token: AccessToken | None, *, via: bytes, strip_authorization: bool
 ) -> bytes:

@@ -267,7 +267,7 @@ class Downstream(asyncio.Protocol):
     def _answer(self, refusal: Refusal, head: RequestHead | None, *, close: bool) -> None:
         listener = self._listener
         head_only = head is not None and head.method == b"HEAD"
-        request_id = listener.record_unmatched(refusal.problem, head)
+        request_id = listener.surroundings.record_unmatched(refusal.problem, head)
         fields: tuple[tuple[str, str], ...] = ()
         if refusal.problem.code == "listener_auth_required":
             fields = (("WWW-Authenticate", listener.rules.challenge),)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, assert_never
 
 from proxy.definitions.models import TcpBind, UnixBind
 from proxy.errors import MachineError
-from proxy.exchange.record import ExchangeRecord
 from proxy.inbound.connection import Downstream
 from proxy.problem import PROBLEMS, answer
 
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.definitions.models import Bind, Limits
-    from proxy.exchange.flow import Surroundings
+    from proxy.exchange.surroundings import Surroundings
     from proxy.inbound.reverse import ReverseRules
-    from proxy.problem import Problem
-    from proxy.wire.request import HeadLimits, RequestHead
+    from proxy.wire.request import HeadLimits
     from proxy.wire.sweep import Sweep
 
 _BACKLOG = 1024
@@ -108,7 +106,7 @@ class Listener:
         self._count.open += 1
         if self._count.open > self._count.limit:
             problem = PROBLEMS["overloaded"]
-            request_id = self.record_unmatched(problem, None)
+            request_id = self.surroundings.record_unmatched(problem, None)
             stream.turn_away(
                 answer(problem, "limits.connections are open", request_id=request_id, retry_after=1, close=True)
             )
@@ -122,29 +120,6 @@ class Listener:
     def slow(self) -> None:
         """A stream was closed because its client was too slow."""
         self.surroundings.counters.slow_clients_closed += 1
-
-    def record_unmatched(self, problem: Problem, head: RequestHead | None) -> str:
-        """Count and record an own answer to a request that belongs to no connection; returns its id."""
-        surroundings = self.surroundings
-        replies = surroundings.counters.local_replies
-        replies[problem.code] = replies.get(problem.code, 0) + 1
-        requests = surroundings.unmatched.requests
-        requests[problem.status] = requests.get(problem.status, 0) + 1
-        request_id = surroundings.request_id()
-        if surroundings.recorder is not None:
-            record = ExchangeRecord()
-            record.connection = "-"
-            record.method = head.method if head is not None else b"-"
-            record.path = head.target.partition(b"?")[0] if head is not None else b"-"
-            record.status = problem.status
-            record.attempts = 0
-            record.renewed = False
-            record.seconds_total = record.seconds_upstream = record.seconds_token = 0.0
-            record.bytes_in = record.bytes_out = 0
-            record.request_id = request_id
-            record.secrets = ()
-            surroundings.recorder.record(record)
-        return request_id
 
 
 def bind_socket(bind: Bind) -> socket.socket:

@@ -11,11 +11,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from proxy.exchange.flow import Surroundings
 from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
 from proxy.exchange.route import RouteTable
+from proxy.exchange.surroundings import Surroundings
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.dial import Dialler
