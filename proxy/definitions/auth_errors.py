@@ -1,4 +1,4 @@
-"""Which responses mean that the token is no good: the rules of `auth_errors`, and the fault of one that never matches."""
+"""Which responses mean that the token is no good: the rules of `auth_errors`, and rules that never match."""
 
 from __future__ import annotations
 
@@ -33,14 +33,25 @@ class StatusRange(Kind[tuple[int, int]]):
         text = scalar(node, reading, "a status such as 401 or a range such as 400-403").text
         found = _STATUS.fullmatch(text)
         if found is None:
-            reading.refuse(node, "wrong_type", f"expected a status such as 401 or a range such as 400-403, found {shown(text)}")
+            raise reading.refused(
+                node, "wrong_type", f"expected a status such as 401 or a range such as 400-403, found {shown(text)}"
+            )
         low, high = int(found[1]), int(found[2] or found[1])
-        if low > high or not (LOWEST <= low and high <= HIGHEST):
-            reading.refuse(node, "rule_never_matches", f"{text} never matches: a status is between {LOWEST} and {HIGHEST}, the lower one first")
+        if low > high or not (low >= LOWEST and high <= HIGHEST):
+            raise reading.refused(
+                node,
+                "rule_never_matches",
+                f"{text} never matches: a status is between {LOWEST} and {HIGHEST}, the lower one first",
+            )
         return low, high
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}, {"type": "string", "pattern": r"^\d{3}(\s*-\s*\d{3})?$"}]}
+        return {
+            "anyOf": [
+                {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST},
+                {"type": "string", "pattern": r"^\d{3}(\s*-\s*\d{3})?$"},
+            ]
+        }
 
 
 def _rule_name(text: str) -> tuple[str, str] | None:
@@ -59,7 +70,9 @@ RULE: Final = Block(
     {
         "name": Key(Text("a name", _rule_name), "Label in metrics and logs; any[0], any[1] … by default."),
         "status": Key(ListOf(StatusRange(), one=True), "Statuses and ranges of statuses, such as 401 or 400-403."),
-        "www_authenticate": Key(Text("an error code", _error_code), "Some challenge of WWW-Authenticate has this error."),
+        "www_authenticate": Key(
+            Text("an error code", _error_code), "Some challenge of WWW-Authenticate has this error."
+        ),
     },
 )
 LONG: Final = Block(
@@ -87,7 +100,7 @@ class AuthErrorsKind(Kind[AuthErrors]):
             written = _rules(fields.nodes["any"], "any", reading) if "any" in fields else ()
             never_written = _rules(fields.nodes["never"], "never", reading) if "never" in fields else ()
         else:
-            reading.refuse(node, "wrong_type", f"expected a list of rules, found {described(node)}")
+            raise reading.refused(node, "wrong_type", f"expected a list of rules, found {described(node)}")
         never = tuple(rule for rule, _ in never_written)
         for rule, where in written:
             if not _reachable(rule, never):
@@ -95,7 +108,9 @@ class AuthErrorsKind(Kind[AuthErrors]):
         seen: set[str] = set()
         for rule, where in (*written, *never_written):
             if rule.name in seen:
-                reading.fault(where, "duplicate_name", f"two rules are named {shown(rule.name)}; each name is a label of its own")
+                reading.fault(
+                    where, "duplicate_name", f"two rules are named {shown(rule.name)}; each name is a label of its own"
+                )
             seen.add(rule.name)
         rules = tuple(rule for rule, _ in written)
         if all(rule.status is None for rule in rules):
@@ -108,7 +123,7 @@ class AuthErrorsKind(Kind[AuthErrors]):
 
 def _rules(node: Node, group: str, reading: Reading) -> Rules:
     if not isinstance(node, Sequence):
-        reading.refuse(node, "wrong_type", f"expected a list of rules, found {described(node)}")
+        raise reading.refused(node, "wrong_type", f"expected a list of rules, found {described(node)}")
     rules = []
     broken = False
     for index, item in enumerate(node.items):
@@ -118,7 +133,9 @@ def _rules(node: Node, group: str, reading: Reading) -> Rules:
             broken = True
             continue
         if not fields.broken and not fields.nodes.keys() & {"status", "www_authenticate"}:
-            reading.fault(item, "rule_empty", "the rule names neither status nor www_authenticate; it would match every response")
+            reading.fault(
+                item, "rule_empty", "the rule names neither status nor www_authenticate; it would match every response"
+            )
             broken = True
         elif not fields.broken and fields.values.get("status") == ():
             reading.fault(fields.nodes["status"], "rule_never_matches", "an empty list of statuses never matches")

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions import domains
 from proxy.definitions.auth_errors import AuthErrorsKind
-from proxy.definitions.iclients import CONNECTION_KEYS, ICLIENT, TLS, Registration, UrlText, Words, check_grant, iclient, split_scopes, tls_of
+from proxy.definitions.iclients import (
+    CONNECTION_KEYS,
+    ICLIENT,
+    TLS,
+    Registration,
+    UrlText,
+    Words,
+    check_grant,
+    iclient,
+    split_scopes,
+    tls_of,
+)
 from proxy.definitions.kinds import PLACEHOLDER, Choice, Duration, Flag, Kind, Size, Text, scalar
 from proxy.definitions.later import not_yet
-from proxy.definitions.models import AuthErrors, Connection, HeaderPlacement, Replay, SendTokenVia, Timeouts
+from proxy.definitions.models import AuthErrors, Connection, HeaderPlacement, Replay, Route, SendTokenVia, Timeouts
 from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
 from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, Header, Headers, send_token_via
-from proxy.definitions.routes import ROUTE, path_fault, route
+from proxy.definitions.routes import ROUTE, path_fault
 from proxy.definitions.shapes import Block, Fields, Key, ListOf
 from proxy.definitions.spelling import hint
 from proxy.definitions.values import SecretValue, Value
@@ -25,8 +36,8 @@ if TYPE_CHECKING:
 
 # Without an iClient there is no token, and these are about nothing else.
 TOKEN_KEYS: Final = (
-    "username", "password", "scopes", "send_token_via", "auth_errors", "on_client_credential", "replay", "on_no_token", "required",
-    "prefetch",
+    "username", "password", "scopes", "send_token_via", "auth_errors", "on_client_credential", "replay",
+    "on_no_token", "required", "prefetch",
 )  # fmt: skip
 
 
@@ -38,7 +49,9 @@ class IClientRef(Kind["str | Fields"]):
         if isinstance(node, Mapping):
             return ICLIENT.read(node, reading)
         if not isinstance(node, Scalar) or node.is_null:
-            reading.refuse(node, "wrong_type", f"expected the name of an iClient or its mapping, found {described(node)}")
+            raise reading.refused(
+                node, "wrong_type", f"expected the name of an iClient or its mapping, found {described(node)}"
+            )
         return node.text
 
     def merge(self, under: Node, over: Node) -> Node:
@@ -63,10 +76,16 @@ def _host_claim(text: str) -> tuple[str, str] | None:
 CONNECTION: Final = Block(
     "connection",
     {
-        "iclient": Key(IClientRef(), "Name of an iClient, or an iClient written here; without one only headers are set."),
+        "iclient": Key(
+            IClientRef(),
+            "Name of an iClient, or an iClient written here; without one only headers are set.",
+            nullable=True,
+        ),
         "base_url": Key(UrlText(), "Where requests go."),
         "route": Key(ROUTE, "Where the reverse listener takes requests; false: nowhere."),
-        "hosts": Key(ListOf(Text("a host", _host_claim)), "Hosts that the forward listener claims; by default that of base_url."),
+        "hosts": Key(
+            ListOf(Text("a host", _host_claim)), "Hosts that the forward listener claims; by default that of base_url."
+        ),
         "username": Key(Value(), "User name of the password grant."),
         "password": Key(SecretValue(), "Password of the password grant."),
         "headers": Key(Headers(), "Headers set on every request; null removes one."),
@@ -74,7 +93,9 @@ CONNECTION: Final = Block(
         "send_token_via": Key(SEND_TOKEN_VIA, "Overrides that of the iClient."),
         "auth_errors": Key(AuthErrorsKind(), "Overrides those of the iClient."),
         "on_client_credential": Key(
-            Choice(("replace", "reject", "passthrough")), "What happens to a credential the application sends.", default="replace"
+            Choice(("replace", "reject", "passthrough")),
+            "What happens to a credential the application sends.",
+            default="replace",
         ),
         "allowed_paths": Key(ListOf(Text("a path", path_fault)), "Paths that may be called; empty: all.", default=[]),
         "allowed_methods": Key(ListOf(Text("a method", _method)), "Methods that may be used; empty: all.", default=[]),
@@ -83,9 +104,13 @@ CONNECTION: Final = Block(
             Block(
                 "replay",
                 {
-                    "methods": Key(Choice(("all", "idempotent", "never")), "Requests that may be sent again.", default="all"),
+                    "methods": Key(
+                        Choice(("all", "idempotent", "never")), "Requests that may be sent again.", default="all"
+                    ),
                     "on_success_status": Key(
-                        Choice(("all", "idempotent", "never")), "The same where the refusal came as 2xx.", default="idempotent"
+                        Choice(("all", "idempotent", "never")),
+                        "The same where the refusal came as 2xx.",
+                        default="idempotent",
                     ),
                     "body_limit": Key(Size(0, 64 * 1024**2), "Largest body that is kept for it.", default="256KiB"),
                 },
@@ -97,7 +122,9 @@ CONNECTION: Final = Block(
                 "timeouts",
                 {
                     "connect": Key(Duration(), "Until the stream is open.", default="5s"),
-                    "response": Key(Duration(), "From the end of the request to the head of the response.", default="60s"),
+                    "response": Key(
+                        Duration(), "From the end of the request to the head of the response.", default="60s"
+                    ),
                     "idle": Key(Duration(), "Between two pieces of a body.", default="300s"),
                 },
             ),
@@ -113,18 +140,23 @@ CONNECTION: Final = Block(
 
 
 def connection(
-    name: str, fields: Fields, registrations: MappingOf[str, Registration | None], reading: Reading, *, complete: bool
+    name: str,
+    fields: Fields,
+    found_route: Route | None,
+    registrations: MappingOf[str, Registration | None],
+    reading: Reading,
+    *,
+    complete: bool,
 ) -> Connection | None:
     """Check a connection as a whole and return it, None where it has a fault.
 
     `registrations` has the iClients by name, None for one with a fault. `complete` is False where a file could not be
     read: what is missing may stand there.
     """
-    before = len(reading.faults)
+    before = reading.refusals
     registration = _registration(name, fields, registrations, reading, complete=complete)
     values = dict(fields.values)
     url = _base_url(fields, reading)
-    found_route = route(name, fields, reading)
     tls = tls_of(fields, reading)
     if "iclient" not in fields:
         for key in TOKEN_KEYS:
@@ -145,8 +177,10 @@ def connection(
     if "iclient" in fields and placement.header is not None:
         for header in headers:
             if header.name.lower() == placement.header.name.lower() and not header.node.path.startswith("defaults."):
-                reading.fault(header.node, "header_forbidden", f"{header.name} carries the token here; it can't be set as well")
-    if fields.broken or len(reading.faults) > before or url is None:
+                reading.fault(
+                    header.node, "header_forbidden", f"{header.name} carries the token here; it can't be set as well"
+                )
+    if fields.broken or reading.refusals > before or url is None:
         return None
     return Connection(
         name=name,
@@ -154,7 +188,9 @@ def connection(
         base_url=str(url) if url.path_and_query != "/" else str(url).removesuffix("/"),
         route=found_route,
         hosts=tuple(claim.lower() for claim in values["hosts"]) if "hosts" in values else (url.host,),
-        headers=tuple((header.name, header.value) for header in headers if not _carries_token(header, placement, registration)),
+        headers=tuple(
+            (header.name, header.value) for header in headers if not _carries_token(header, placement, registration)
+        ),
         scopes=scopes,
         send_token_via=placement,
         auth_errors=auth_errors,
@@ -167,13 +203,18 @@ def connection(
 
 
 _PLAIN: Final = (
-    "on_client_credential", "allowed_paths", "allowed_methods", "rewrite_location", "on_no_token", "required", "prefetch", "allow_insecure",
+    "on_client_credential", "allowed_paths", "allowed_methods", "rewrite_location", "on_no_token",
+    "required", "prefetch", "allow_insecure",
 )  # fmt: skip
 
 
 def _carries_token(header: Header, placement: SendTokenVia, registration: Registration | None) -> bool:
     """Tell whether a header that comes from `defaults` stands where this connection's token goes."""
-    return registration is not None and placement.header is not None and header.name.lower() == placement.header.name.lower()
+    return (
+        registration is not None
+        and placement.header is not None
+        and header.name.lower() == placement.header.name.lower()
+    )
 
 
 def _credentials(values: dict[str, Any], registration: Registration | None) -> dict[str, Any]:
@@ -191,7 +232,9 @@ def _registration(
     if isinstance(written, Fields):
         return iclient(name, written, reading)
     if written not in registrations and complete:
-        guess = hint(written, registrations) or (f"; defined are {', '.join(sorted(registrations)[:8])}" if registrations else "")
+        guess = hint(written, registrations) or (
+            f"; defined are {', '.join(sorted(registrations)[:8])}" if registrations else ""
+        )
         reading.fault(fields.nodes["iclient"], "unknown_iclient", f"there is no iClient {shown(written)}{guess}")
     return registrations.get(written)
 
@@ -199,7 +242,12 @@ def _registration(
 def _base_url(fields: Fields, reading: Reading) -> domains.OAuthUrl | None:
     """Check `base_url` and return it taken apart."""
     if "base_url" not in fields:
-        reading.fault(fields.node, "missing_key", "base_url is missing; write where requests go, as in https://api.example.com", fields.path("base_url"))
+        reading.fault(
+            fields.node,
+            "missing_key",
+            "base_url is missing; write where requests go, as in https://api.example.com",
+            fields.path("base_url"),
+        )
         return None
     if "base_url" not in fields.values:
         return None
@@ -214,14 +262,20 @@ def _base_url(fields: Fields, reading: Reading) -> domains.OAuthUrl | None:
         return None
     if "?" in url.path_and_query:
         reading.fault(node, "invalid_url", "base_url has no query; write it in the requests")
-    elif path_fault(url.path_and_query) is not None:
-        reading.fault(node, *(path_fault(url.path_and_query) or ("", "")))
+    elif (wrong := path_fault(url.path_and_query)) is not None:
+        reading.fault(node, *wrong)
     elif domains.is_metadata(url.host):
         reading.fault(node, "metadata_address", f"{url.host} is a metadata or link-local address; it is refused always")
     elif url.scheme == "http" and not domains.is_loopback(url.host) and not _insecure_allowed(fields):
-        reading.fault(node, "insecure_url", "http sends the token in clear; use https, or set allow_insecure: true on this connection")
+        reading.fault(
+            node,
+            "insecure_url",
+            "http sends the token in clear; use https, or set allow_insecure: true on this connection",
+        )
     return url
 
 
 def _insecure_allowed(fields: Fields) -> bool:
-    return fields.values.get("allow_insecure") is True or ("allow_insecure" in fields and "allow_insecure" not in fields.values)
+    return fields.values.get("allow_insecure") is True or (
+        "allow_insecure" in fields and "allow_insecure" not in fields.values
+    )

@@ -96,9 +96,13 @@ def parse_url(text: str) -> OAuthUrl:
         raise DomainError("invalid_url", "an absolute URL is expected, as in https://auth.example.com/oauth/token")
     scheme: Literal["https", "http"] = "https" if shape[1].lower() == "https" else "http"
     if "@" in shape[2].split("#")[0]:
-        raise DomainError("userinfo_forbidden", "the URL has a user name before its host (everything up to the @); remove it")
+        raise DomainError(
+            "userinfo_forbidden", "the URL has a user name before its host (everything up to the @); remove it"
+        )
     if "#" in text:
-        raise DomainError("fragment_forbidden", "the URL has a fragment (RFC 6749 §3.2 forbids it); remove the # and what follows")
+        raise DomainError(
+            "fragment_forbidden", "the URL has a fragment (RFC 6749 §3.2 forbids it); remove the # and what follows"
+        )
     host, port = _split(shape[2], "invalid_url")
     rest = shape[3] or "/"
     return OAuthUrl(scheme, canonical_host(host), port or _PORTS[scheme], rest if rest[0] == "/" else "/" + rest)
@@ -119,7 +123,10 @@ def canonical_host(host: str) -> str:
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError:
-            raise DomainError("ip_host_forbidden", f"the host {name[:60]!r} is a number that resolvers take for an address; write a.b.c.d") from None
+            raise DomainError(
+                "ip_host_forbidden",
+                f"the host {name[:60]!r} is a number that resolvers take for an address; write a.b.c.d",
+            ) from None
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise DomainError("invalid_host", f"{name[:60]!r} is not a host name")
     return name
@@ -131,9 +138,13 @@ def parse_valid_domain(entry: str) -> ValidDomain:
     Raises `DomainError` (`valid_domain_too_broad`, `valid_domain_invalid`).
     """
     if "*" in entry:
-        raise DomainError("valid_domain_too_broad", f"{entry[:60]!r}: an entry covers its sub-domains as it is; write it without *")
+        raise DomainError(
+            "valid_domain_too_broad", f"{entry[:60]!r}: an entry covers its sub-domains as it is; write it without *"
+        )
     if "/" in entry:
-        raise DomainError("valid_domain_invalid", f"{entry[:60]!r} is not a domain; write the host alone, without scheme or path")
+        raise DomainError(
+            "valid_domain_invalid", f"{entry[:60]!r} is not a domain; write the host alone, without scheme or path"
+        )
     try:
         text, port = _split(entry, "valid_domain_invalid")
         host = canonical_host(text)
@@ -147,11 +158,13 @@ def parse_valid_domain(entry: str) -> ValidDomain:
         if port is None:
             raise DomainError(
                 "valid_domain_too_broad",
-                f"{host!r} is a single label, which would cover a whole top-level domain; for one host write its port, as in {host}:8080",
+                f"{host!r} is a single label and would cover a whole top-level domain; for one host write {host}:8080",
             )
         return ValidDomain(host, port, exact=True)
     if host in PUBLIC_SUFFIXES:
-        raise DomainError("valid_domain_too_broad", f"everyone can register a name below {host!r}; write the domain that is yours")
+        raise DomainError(
+            "valid_domain_too_broad", f"everyone can register a name below {host!r}; write the domain that is yours"
+        )
     return ValidDomain(host, port, exact=False)
 
 
@@ -161,7 +174,11 @@ def _parsed(valid_domains: tuple[str, ...]) -> tuple[ValidDomain, ...]:
 
 
 def check_url(
-    url: OAuthUrl | str, valid_domains: Iterable[str], allow_insecure: bool = False, *, host_from_placeholder: bool = False
+    url: OAuthUrl | str,
+    valid_domains: Iterable[str],
+    allow_insecure: bool = False,  # noqa: FBT001, FBT002 it is the key of that name
+    *,
+    host_from_placeholder: bool = False,
 ) -> OAuthUrl:
     """Return the URL if a request may go there, before any DNS.
 
@@ -181,10 +198,14 @@ def check_url(
     if url.scheme == "http" and not (allow_insecure and listed):
         raise DomainError("insecure_url", _insecure(url, allow_insecure=allow_insecure))
     if address is not None and not listed:
-        raise DomainError("ip_host_forbidden", f"the host is an address; list exactly {_entry(url)} in valid_domains if that is meant")
+        raise DomainError(
+            "ip_host_forbidden", f"the host is an address; list exactly {_entry(url)} in valid_domains if that is meant"
+        )
     covering = [entry for entry in domains if entry.covers(url.host)]
     if not covering:
-        raise DomainError("url_outside_valid_domains", f"the host {url.host!r} is not in valid_domains ({_listing(domains)})")
+        raise DomainError(
+            "url_outside_valid_domains", f"the host {url.host!r} is not in valid_domains ({_listing(domains)})"
+        )
     if not any(url.port == (entry.port or 443) for entry in covering):
         raise DomainError("port_not_allowed", f"port {url.port} is not allowed; write {_entry(url)} in valid_domains")
     return url
@@ -219,7 +240,12 @@ def _split(authority: str, code: str) -> tuple[str, int | None]:
     if not rest:
         return host, None
     digits = rest[1:]
-    if rest[0] != ":" or not (digits.isascii() and digits.isdecimal()) or len(digits) > 5 or not 0 < int(digits) < 65536:
+    if (
+        rest[0] != ":"
+        or not (digits.isascii() and digits.isdecimal())
+        or len(digits) > 5
+        or not 0 < int(digits) < 65536
+    ):
         raise DomainError(code, "the port is not a number from 1 to 65535")
     return host, int(digits)
 
@@ -231,7 +257,10 @@ def _ipv6(host: str) -> str:
     except ValueError:
         raise DomainError("invalid_host", "only an IPv6 address may stand in brackets") from None
     if address.scope_id is not None or address.ipv4_mapped is not None or not host.endswith("]"):
-        raise DomainError("ip_host_forbidden", "an IPv6 address with a zone or an IPv4 address inside is refused; write the plain address")
+        raise DomainError(
+            "ip_host_forbidden",
+            "an IPv6 address with a zone or an IPv4 address inside is refused; write the plain address",
+        )
     return str(address)
 
 

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions import domains
 from proxy.definitions.auth_errors import AuthErrorsKind
-from proxy.definitions.kinds import PLACEHOLDER, Choice, Duration, Flag, Kind, RatioOrDuration, Text, scalar, without_placeholder
+from proxy.definitions.kinds import (
+    PLACEHOLDER,
+    Choice,
+    Duration,
+    Flag,
+    Kind,
+    RatioOrDuration,
+    Text,
+    scalar,
+    without_placeholder,
+)
 from proxy.definitions.later import not_yet
 from proxy.definitions.models import AuthErrors, IClient, SendTokenVia, Tls
 from proxy.definitions.nodes import Node, Scalar, Sequence, described
-from proxy.definitions.pem import Certificates, PrivateKey, check_pair, check_roots
+from proxy.definitions.pem import Certificates, KeyText, PrivateKey, check_pair, check_roots
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
 from proxy.definitions.reading import UnreadableError
 from proxy.definitions.shapes import Block, Fields, Key, ListOf
@@ -44,7 +54,9 @@ CONNECTION_KEYS: Final = ("username", "password")
 ICLIENT_KEYS: Final = ("token_url", "client_id", "client_secret", "scopes")
 GRANTS: Final[dict[str, Grant]] = {
     "client_credentials": Grant(frozenset({"token_url"}), frozenset({"client_id", "client_secret", "scopes"})),
-    "password": Grant(frozenset({"token_url", "username", "password"}), frozenset({"client_id", "client_secret", "scopes"})),
+    "password": Grant(
+        frozenset({"token_url", "username", "password"}), frozenset({"client_id", "client_secret", "scopes"})
+    ),
 }
 
 
@@ -67,7 +79,7 @@ class Words(Kind[tuple[str, ...] | str]):
         if isinstance(node, Sequence):
             return ListOf(Text("a scope")).read(node, reading)
         if not isinstance(node, Scalar) or node.is_null:
-            reading.refuse(node, "wrong_type", f"expected a list or text, found {described(node)}")
+            raise reading.refused(node, "wrong_type", f"expected a list or text, found {described(node)}")
         return without_placeholder(node, reading)
 
     def schema(self) -> dict[str, Any]:
@@ -86,7 +98,11 @@ class DomainList(Kind[tuple[str, ...]]):
             text = without_placeholder(scalar(node, reading, "a list of domains"), reading)
             entries = [(part.strip(), node) for part in text.split(",")]
         if not entries:
-            reading.refuse(node, "valid_domain_invalid", "the list is empty, so no request would be allowed; remove it for the default")
+            raise reading.refused(
+                node,
+                "valid_domain_invalid",
+                "the list is empty, so no request would be allowed; remove it for the default",
+            )
         broken = False
         for entry, where in entries:
             try:
@@ -99,20 +115,34 @@ class DomainList(Kind[tuple[str, ...]]):
         return tuple(entry for entry, _ in entries)
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string", "minLength": 1}]}
+        return {
+            "anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string", "minLength": 1}]
+        }
 
 
 def _path(text: str) -> tuple[str, str] | None:
-    return None if text.isprintable() and not text.startswith("/") else ("invalid_path", "a path is written with dots, as in data.access_token")
+    return (
+        None
+        if text.isprintable() and not text.startswith("/")
+        else ("invalid_path", "a path is written with dots, as in data.access_token")
+    )
 
 
 TLS: Final = Block(
     "tls",
     {
-        "ca": Key(Certificates(), "Authorities trusted beside those of the system: PEM, or the path of a PEM file.", nullable=True),
+        "ca": Key(
+            Certificates(),
+            "Authorities trusted beside those of the system: PEM, or the path of a PEM file.",
+            nullable=True,
+        ),
         "client_cert": Key(Certificates(), "Client certificate: PEM, or the path of a PEM file.", nullable=True),
-        "client_key": Key(PrivateKey(), "Private key of the client certificate: PEM, or the path of a PEM file.", nullable=True),
-        "server_name": Key(Text("a host name"), "Name that the server's certificate is checked against.", nullable=True),
+        "client_key": Key(
+            PrivateKey(), "Private key of the client certificate: PEM, or the path of a PEM file.", nullable=True
+        ),
+        "server_name": Key(
+            Text("a host name"), "Name that the server's certificate is checked against.", nullable=True
+        ),
         "verify": Key(Flag(), "false switches verification off; needs allow_insecure.", default=True),
     },
 )
@@ -127,18 +157,26 @@ ICLIENT: Final = Block(
             Choice(("client_secret_basic", "client_secret_post", "none"), "client_auth"),
             "How the client credentials are sent; client_secret_basic with a secret, else none.",
         ),
-        "basic_encoding": Key(Choice(("form", "raw")), "RFC 6749 §2.3.1, or id and secret as they are.", default="form"),
+        "basic_encoding": Key(
+            Choice(("form", "raw")), "RFC 6749 §2.3.1, or id and secret as they are.", default="form"
+        ),
         "token_url": Key(UrlText(), "Access token URL."),
         "valid_domains": Key(DomainList(), "Domains that OAuth requests may go to; by default those of the URLs."),
         "scopes": Key(Words(), "Scopes: a list, or text split at the delimiter."),
         "scope_delimiter": Key(Text("a delimiter", empty=False), "What stands between scopes.", default=" "),
-        "access_token_path": Key(Text("a path", _path), "Where the answer has the access token.", default="access_token"),
-        "refresh_token_path": Key(Text("a path", _path), "Where the answer has the refresh token.", default="refresh_token"),
+        "access_token_path": Key(
+            Text("a path", _path), "Where the answer has the access token.", default="access_token"
+        ),
+        "refresh_token_path": Key(
+            Text("a path", _path), "Where the answer has the refresh token.", default="refresh_token"
+        ),
         "expires_in_path": Key(Text("a path", _path), "Where the answer has the lifetime.", default="expires_in"),
         "expires_in_unit": Key(Choice(("s", "ms", "at")), "Seconds, milliseconds, or a point in time.", default="s"),
         "default_token_ttl": Key(Duration("1s", "8760h"), "Lifetime when the answer carries none.", nullable=True),
         "refresh_ahead": Key(RatioOrDuration(), "Renew when less than this is left.", default=0.4),
-        "keep_alive": Key(Duration("1m", "8760h"), "Renew an idle grant this often; null: never.", nullable=True, default="24h"),
+        "keep_alive": Key(
+            Duration("1m", "8760h"), "Renew an idle grant this often; null: never.", nullable=True, default="24h"
+        ),
         "send_token_via": Key(SEND_TOKEN_VIA, "Where the token goes in a request."),
         "auth_errors": Key(AuthErrorsKind(), "Which responses mean that the token is no good."),
         "tls": Key(TLS, "TLS with the token endpoint."),
@@ -149,11 +187,13 @@ ICLIENT: Final = Block(
 
 def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
     """Check an iClient as a whole and return it, None where it has a fault."""
-    before = len(reading.faults)
+    before = reading.refusals
     values = dict(fields.values)
     grant = values.get("grant_type")
     if "grant_type" not in fields:
-        reading.fault(fields.node, "missing_key", f"grant_type is missing; write {' or '.join(GRANTS)}", fields.path("grant_type"))
+        reading.fault(
+            fields.node, "missing_key", f"grant_type is missing; write {' or '.join(GRANTS)}", fields.path("grant_type")
+        )
     if grant is not None:
         check_grant(fields, ICLIENT_KEYS, grant, reading)
     client_auth = _client_auth(fields, reading)
@@ -162,13 +202,16 @@ def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
     placement = send_token_via(values["send_token_via"], reading) if "send_token_via" in values else None
     delimiter = values.get("scope_delimiter", " ")
     scopes = split_scopes(fields, delimiter, reading)
-    if fields.broken or len(reading.faults) > before or grant is None:
+    if fields.broken or reading.refusals > before or grant is None:
         return None
     kept = {key: value for key, value in values.items() if key not in {"send_token_via", "auth_errors"}}
     if "keep_alive" in fields.node.entries and "keep_alive" not in fields:
         kept["keep_alive"] = None
     kept |= {"client_auth": client_auth, "tls": tls, "valid_domains": valid_domains, "scopes": scopes}
-    kept |= {"token_url": str(domains.parse_url(values["token_url"])), "refresh_ahead_written": "refresh_ahead" in fields}
+    kept |= {
+        "token_url": str(domains.parse_url(values["token_url"])),
+        "refresh_ahead_written": "refresh_ahead" in fields,
+    }
     return Registration(IClient(name=name, **kept), placement, values.get("auth_errors"))
 
 
@@ -185,10 +228,18 @@ def check_grant(fields: Fields, keys: tuple[str, ...], grant: str, reading: Read
 def split_scopes(fields: Fields, delimiter: str, reading: Reading) -> tuple[str, ...]:
     """Return the scopes of an iClient or a connection."""
     written = fields.values.get("scopes", ())
-    scopes = tuple(part.strip() for part in written.split(delimiter) if part.strip()) if isinstance(written, str) else written
+    scopes = (
+        tuple(part.strip() for part in written.split(delimiter) if part.strip())
+        if isinstance(written, str)
+        else written
+    )
     for scope in scopes:
         if not re.fullmatch(r"[\x20-\x7e]+", scope) or delimiter in scope:
-            reading.fault(fields.nodes["scopes"], "invalid_scope", "a scope has only visible ASCII characters, and not the delimiter")
+            reading.fault(
+                fields.nodes["scopes"],
+                "invalid_scope",
+                "a scope has only visible ASCII characters, and not the delimiter",
+            )
             break
     return scopes
 
@@ -199,16 +250,29 @@ def tls_of(fields: Fields, reading: Reading) -> Tls:
     if block is None:
         return Tls()
     values = block.values
-    if values.get("verify") is False and fields.values.get("allow_insecure") is not True and "allow_insecure" not in _unread(fields):
+    if (
+        values.get("verify") is False
+        and fields.values.get("allow_insecure") is not True
+        and "allow_insecure" not in _unread(fields)
+    ):
         reading.fault(block.nodes["verify"], "insecure_tls", "verify: false needs allow_insecure: true beside tls")
+    elif values.get("verify") is False:
+        reading.warn(block.nodes["verify"], "insecure_tls", "the server's certificate is not verified")
     if "ca" in values:
         check_roots(block.nodes["ca"], values["ca"], reading)
     for one, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
         if one in block and other not in block:
             reading.fault(block.nodes[one], "missing_key", f"{one} needs {other} beside it", block.path(other))
     if "client_cert" in values and "client_key" in values:
-        check_pair(block.nodes["client_cert"], values["client_cert"], block.nodes["client_key"], values["client_key"], reading)
-    return Tls(**values)
+        check_pair(
+            block.nodes["client_cert"],
+            values["client_cert"],
+            block.nodes["client_key"],
+            values["client_key"].public,
+            reading,
+        )
+    key: KeyText | None = values.get("client_key")
+    return Tls(**{**values, "client_key": key.pem if key else None})
 
 
 def _unread(fields: Fields) -> set[str]:
@@ -226,9 +290,17 @@ def _client_auth(fields: Fields, reading: Reading) -> str:
             if key not in fields:
                 reading.fault(fields.node, "missing_key", f"client_auth {client_auth} needs {key}", fields.path(key))
     elif fields.own("client_secret"):
-        reading.fault(fields.nodes["client_secret"], "no_effect", "client_secret has no effect with client_auth none; remove one of them")
+        reading.fault(
+            fields.nodes["client_secret"],
+            "no_effect",
+            "client_secret has no effect with client_auth none; remove one of them",
+        )
     if client_auth != "client_secret_basic" and fields.own("basic_encoding"):
-        reading.fault(fields.nodes["basic_encoding"], "no_effect", f"basic_encoding has no effect with client_auth {client_auth}; remove it")
+        reading.fault(
+            fields.nodes["basic_encoding"],
+            "no_effect",
+            f"basic_encoding has no effect with client_auth {client_auth}; remove it",
+        )
     return client_auth
 
 
@@ -240,7 +312,11 @@ def _valid_domains(fields: Fields, reading: Reading) -> tuple[str, ...]:
     node = fields.nodes["token_url"]
     if PLACEHOLDER.search(text):
         if placeholder_in_host(text) and "valid_domains" not in fields:
-            reading.fault(node, "valid_domains_required", "the host has a placeholder, so valid_domains has to say which hosts are meant")
+            reading.fault(
+                node,
+                "valid_domains_required",
+                "the host has a placeholder, so valid_domains has to say which hosts are meant",
+            )
         else:
             reading.fault(node, "not_supported_yet", not_yet("a placeholder in braces"))
         return ()

@@ -1,4 +1,4 @@
-"""Kinds of scalars: how each is read from a node and how the JSON Schema describes it. One class does both, so they agree."""
+"""Kinds of scalars: one class reads a node and describes it in the JSON Schema, so that the two agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 PLACEHOLDER: Final = re.compile(r"\{\{")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_DURATION: Final = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
 DURATION_PATTERN: Final = r"^(\d+(\.\d+)?(h|m|s|ms))+$"
 _SIZES: Final = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE: Final = re.compile(r"(\d{1,12})(|B|KiB|MiB|GiB)")
@@ -46,14 +48,14 @@ class Kind(ABC, Generic[T]):
 def scalar(node: Node, reading: Reading, expected: str) -> Scalar:
     """Return the node if it is a scalar with something in it."""
     if not isinstance(node, Scalar) or node.is_null:
-        reading.refuse(node, "wrong_type", f"expected {expected}, found {described(node)}")
+        raise reading.refused(node, "wrong_type", f"expected {expected}, found {described(node)}")
     return node
 
 
 def without_placeholder(node: Scalar, reading: Reading) -> str:
     """Return the source text if no placeholder stands in it."""
     if PLACEHOLDER.search(node.text):
-        reading.refuse(node, "not_supported_yet", not_yet("a placeholder in braces"))
+        raise reading.refused(node, "not_supported_yet", not_yet("a placeholder in braces"))
     return node.text
 
 
@@ -69,9 +71,9 @@ class Text(Kind[str]):
     def read(self, node: Node, reading: Reading) -> str:
         text = without_placeholder(scalar(node, reading, self.expected), reading)
         if not text and not self.empty:
-            reading.refuse(node, "wrong_type", f"expected {self.expected}, found empty text")
+            raise reading.refused(node, "wrong_type", f"expected {self.expected}, found empty text")
         if self.check is not None and (wrong := self.check(text)) is not None:
-            reading.refuse(node, *wrong)
+            raise reading.refused(node, *wrong)
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class Flag(Kind[bool]):
     def read(self, node: Node, reading: Reading) -> bool:
         if isinstance(node, Scalar) and node.plain and node.text in {"true", "false"}:
             return node.text == "true"
-        reading.refuse(node, "wrong_type", f"expected true or false, found {_found(node)}")
+        raise reading.refused(node, "wrong_type", f"expected true or false, found {_found(node)}")
 
     def schema(self) -> dict[str, Any]:
         return {"type": "boolean"}
@@ -103,10 +105,10 @@ class Whole(Kind[int]):
     def read(self, node: Node, reading: Reading) -> int:
         text = scalar(node, reading, "a whole number")
         if not text.plain or not re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", text.text, re.ASCII):
-            reading.refuse(node, "wrong_type", f"expected a whole number, found {_found(node)}")
+            raise reading.refused(node, "wrong_type", f"expected a whole number, found {_found(node)}")
         number = int(text.text)
         if not self.low <= number <= self.high:
-            reading.refuse(node, "out_of_range", f"{number} is not between {self.low} and {self.high}")
+            raise reading.refused(node, "out_of_range", f"{number} is not between {self.low} and {self.high}")
         return number
 
     def schema(self) -> dict[str, Any]:
@@ -125,12 +127,14 @@ class Duration(Kind[float]):
         if text == "0":
             text = "0s"
         elif _NUMBER.fullmatch(text):
-            reading.refuse(node, "wrong_type", f"{text} has no unit; write {text.lstrip('+-')}s for seconds")
+            raise reading.refused(node, "wrong_type", f"{text} has no unit; write {text.lstrip('+-')}s for seconds")
         seconds = parse_duration(text)
         if seconds is None:
-            reading.refuse(node, "wrong_type", f"expected a duration such as 500ms, 30s, 5m or 1h, found {_found(node)}")
+            raise reading.refused(
+                node, "wrong_type", f"expected a duration such as 500ms, 30s, 5m or 1h, found {_found(node)}"
+            )
         if not _seconds(self.low) <= seconds <= _seconds(self.high):
-            reading.refuse(node, "out_of_range", f"{text} is not between {self.low} and {self.high}")
+            raise reading.refused(node, "out_of_range", f"{text} is not between {self.low} and {self.high}")
         return seconds
 
     def schema(self) -> dict[str, Any]:
@@ -146,7 +150,7 @@ class RatioOrDuration(Kind[float]):
         text = scalar(node, reading, "a ratio such as 0.4 or a duration such as 5m").text
         if _NUMBER.fullmatch(text) and float(text) <= 1:
             if not 0 <= float(text) <= 0.9:
-                reading.refuse(node, "out_of_range", f"the ratio {text} is not between 0 and 0.9")
+                raise reading.refused(node, "out_of_range", f"the ratio {text} is not between 0 and 0.9")
             return float(text)
         return Duration("2s", "720h").read(node, reading)
 
@@ -166,14 +170,27 @@ class Size(Kind[int]):
         found = _SIZE.fullmatch(text)
         if found is None:
             # `KB` and `kib` are the usual slips.
-            known = {"kb": "KiB", "k": "KiB", "kib": "KiB", "mb": "MiB", "m": "MiB", "mib": "MiB", "gb": "GiB", "gib": "GiB"}
+            known = {
+                "kb": "KiB",
+                "k": "KiB",
+                "kib": "KiB",
+                "mb": "MiB",
+                "m": "MiB",
+                "mib": "MiB",
+                "gb": "GiB",
+                "gib": "GiB",
+            }
             slip = re.fullmatch(r"(\d{1,12}) ?([a-z]+)", text, re.IGNORECASE | re.ASCII)
             unit = known.get(slip[2].lower()) if slip else None
             advice = f"; write {slip[1]}{unit}" if slip and unit else ""
-            reading.refuse(node, "wrong_type", f"expected a size such as 64KiB or 1MiB, found {_found(node)}{advice}")
+            raise reading.refused(
+                node, "wrong_type", f"expected a size such as 64KiB or 1MiB, found {_found(node)}{advice}"
+            )
         size = int(found[1]) * _SIZES[found[2]]
         if not self.low <= size <= self.high:
-            reading.refuse(node, "out_of_range", f"{text} is not between {size_text(self.low)} and {size_text(self.high)}")
+            raise reading.refused(
+                node, "out_of_range", f"{text} is not between {size_text(self.low)} and {size_text(self.high)}"
+            )
         return size
 
     def schema(self) -> dict[str, Any]:
@@ -194,9 +211,11 @@ class Choice(Kind[str]):
             return text
         later = LATER_CHOICES.get(self.key, frozenset())
         if text in later:
-            reading.refuse(node, "not_supported_yet", f"{shown(text)} is not supported yet; use {' or '.join(self.choices)}")
+            raise reading.refused(
+                node, "not_supported_yet", f"{shown(text)} is not supported yet; use {' or '.join(self.choices)}"
+            )
         guess = hint(text, self.choices) or hint(text, sorted(later))
-        reading.refuse(node, "unknown_value", f"{shown(text)} is not one of {', '.join(self.choices)}{guess}")
+        raise reading.refused(node, "unknown_value", f"{shown(text)} is not one of {', '.join(self.choices)}{guess}")
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.choices)}

@@ -1,4 +1,4 @@
-"""Where the proxy listens: binds, who may call, and the fault of a data listener that is open to others without a credential."""
+"""Where the proxy listens and who may call; a data listener open to others without a credential is a fault."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from proxy.definitions.models import (
     UnixBind,
 )
 from proxy.definitions.nodes import Mapping, Node, Sequence
-from proxy.definitions.pem import MAX_BYTES, check_pair, check_roots
+from proxy.definitions.pem import MAX_BYTES, check_pair, check_roots, private_key
 from proxy.definitions.reading import UnreadableError
 from proxy.definitions.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
 from proxy.definitions.values import SecretValue, Value, file_path, file_text
-from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,17 +50,19 @@ class BindKind(Kind[Bind]):
         found = _TCP.fullmatch(text)
         if found is None:
             advice = f"; write 127.0.0.1:{text}" if text.isdecimal() else ""
-            reading.refuse(node, "invalid_bind", f"expected {expected}{advice}")
+            raise reading.refused(node, "invalid_bind", f"expected {expected}{advice}")
         host, port = found[1].strip("[]"), int(found[2])
         if port > 65535:
-            reading.refuse(node, "out_of_range", f"port {port} is not between 0 and 65535")
+            raise reading.refused(node, "out_of_range", f"port {port} is not between 0 and 65535")
         if not host or host == "*":
-            reading.refuse(node, "invalid_bind", f"write 0.0.0.0:{port} to listen on every address")
+            raise reading.refused(node, "invalid_bind", f"write 0.0.0.0:{port} to listen on every address")
         if host != "localhost":
             try:
                 host = str(ipaddress.ip_address(host))
             except ValueError:
-                reading.refuse(node, "invalid_bind", f"expected {expected}; names other than localhost are not looked up")
+                raise reading.refused(
+                    node, "invalid_bind", f"expected {expected}; names other than localhost are not looked up"
+                ) from None
         return TcpBind(host=host, port=port)
 
     def schema(self) -> dict[str, Any]:
@@ -129,7 +130,9 @@ LISTENER_AUTH: Final = Block(
             ),
             "Callers send user name and password.",
         ),
-        "client_ca": Key(Text("the path of a PEM file"), "Path of the authority whose client certificates are let in (PEM)."),
+        "client_ca": Key(
+            Text("the path of a PEM file"), "Path of the authority whose client certificates are let in (PEM)."
+        ),
     },
     exclusive=True,
 )
@@ -155,7 +158,9 @@ ADMIN: Final = Block(
 LISTENERS: Final = Block(
     "listeners",
     {
-        "reverse": Key(OrFalse(OneOrMany(REVERSE)), "Where applications call routes; one listener or a list, false closes it."),
+        "reverse": Key(
+            OrFalse(OneOrMany(REVERSE)), "Where applications call routes; one listener or a list, false closes it."
+        ),
         "forward": Key(OnlyFalse("the forward listener"), "The forward proxy."),
         "admin": Key(OrFalse(ADMIN), "Health, metrics and status; false closes it."),
     },
@@ -171,7 +176,10 @@ def listeners(fields: Fields, reading: Reading) -> tuple[Listeners, list[tuple[B
         block = fields.values.get("admin")
         admin = None if block is None else AdminListener(**block.values)
     binds: list[tuple[Bind, Node]] = [(one.bind, fields.node) for one in reverse] if written is None else []
-    binds += [(one.values["bind"] if "bind" in one.values else ReverseListener().bind, one.nodes.get("bind", one.node)) for one in written or ()]
+    binds += [
+        (one.values["bind"] if "bind" in one.values else ReverseListener().bind, one.nodes.get("bind", one.node))
+        for one in written or ()
+    ]
     if admin is not None:
         admin_node: Node = fields.nodes.get("admin", fields.node)
         if isinstance(admin_node, Mapping):
@@ -186,7 +194,9 @@ def check_binds(binds: Iterable[tuple[Bind, Node]], reading: Reading) -> None:
     for bind, node in binds:
         for other, where in seen:
             if _same(bind, other):
-                reading.fault(node, "duplicate_bind", f"{bind_text(bind)} is taken already by {where.path} ({where.place})")
+                reading.fault(
+                    node, "duplicate_bind", f"{bind_text(bind)} is taken already by {where.path} ({where.place})"
+                )
                 break
         seen.append((bind, node))
 
@@ -207,12 +217,14 @@ def _reverse(fields: Fields, reading: Reading) -> ReverseListener:
     values = dict(fields.values)
     tls = values.pop("tls", None)
     auth = values.pop("auth", None)
-    listener = ReverseListener(**values, tls=_tls(tls, reading) if tls else None, auth=_auth(auth, reading) if auth else None)
+    listener = ReverseListener(
+        **values, tls=_tls(tls, reading) if tls else None, auth=_auth(auth, reading) if auth else None
+    )
     if is_open(listener.bind) and "auth" not in fields:
         reading.fault(
             fields.nodes.get("bind", fields.node),
             "listener_open",
-            f"{bind_text(listener.bind)} can be reached from other machines, and whoever reaches it gets tokens; add auth, or bind 127.0.0.1",
+            f"{bind_text(listener.bind)} can be reached from other machines: add auth, or bind 127.0.0.1",
         )
     if listener.auth is not None and listener.auth.client_ca is not None and "tls" not in fields:
         reading.fault(fields.nodes["auth"], "client_ca_needs_tls", "client_ca needs tls: {cert, key} on this listener")
@@ -243,18 +255,26 @@ def _tls(fields: Fields, reading: Reading) -> ListenerTls | None:
     paths = fields.values
     try:
         certificate = file_text(cert, paths["cert"], reading, MAX_BYTES).text
-        private = file_text(key, paths["key"], reading, MAX_BYTES).text
+        private = private_key(key, file_text(key, paths["key"], reading, MAX_BYTES).text, reading)
     except UnreadableError:
         return None
-    check_pair(cert, certificate, key, Secret(private), reading)
-    return ListenerTls(cert=str(file_path(cert, paths["cert"], reading)), key=str(file_path(key, paths["key"], reading)))
+    check_pair(cert, certificate, key, private.public, reading)
+    return ListenerTls(
+        cert=str(file_path(cert, paths["cert"], reading)), key=str(file_path(key, paths["key"], reading))
+    )
 
 
 def _unix_path(node: Node, path: str, reading: Reading) -> str:
     if not path.startswith("/"):
-        reading.refuse(node, "invalid_bind", "the path of a unix socket begins with /, as in unix:/run/iclient-proxy.sock")
+        raise reading.refused(
+            node, "invalid_bind", "the path of a unix socket begins with /, as in unix:/run/iclient-proxy.sock"
+        )
     if len(path.encode()) > UNIX_PATH_BYTES:
-        reading.refuse(node, "out_of_range", f"the path of a unix socket has at most {UNIX_PATH_BYTES} bytes, this one has {len(path.encode())}")
+        raise reading.refused(
+            node,
+            "out_of_range",
+            f"the path of a unix socket has at most {UNIX_PATH_BYTES} bytes, this one has {len(path.encode())}",
+        )
     return path
 
 

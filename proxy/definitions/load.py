@@ -15,7 +15,7 @@ from proxy.definitions.models import Span as SpanModel
 from proxy.definitions.nodes import Mapping, Node, Place, described
 from proxy.definitions.reader import read
 from proxy.definitions.reading import Reading, UnreadableError
-from proxy.definitions.routes import check_routes
+from proxy.definitions.routes import check_routes, route
 from proxy.definitions.shapes import Block, Fields
 from proxy.definitions.table import TOP, merge_files
 from proxy.errors import DefinitionsError, Fault
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Bind, Connection, Route
+    from proxy.definitions.models import Bind, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,10 @@ def load(paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | Non
     reading = Reading(environ, {}, (clock or SystemClock()).wall())
     roots, complete = _roots(paths, reading)
     if not roots:
-        raise DefinitionsError(list(reading.faults) or [Fault(".", 0, 0, "", "config_empty", "no definitions are named; use --config PATH")])
+        raise DefinitionsError(
+            list(reading.faults)
+            or [Fault(".", 0, 0, "", "config_empty", "no definitions are named; use --config PATH")]
+        )
     merged = merge_files(roots, reading)
     inline = merged.entries.get("allow_inline_secrets")
     reading.allow_inline_secrets = getattr(inline, "text", "") == "true" and getattr(inline, "plain", False)
@@ -75,7 +78,9 @@ def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool
         elif root is not None and not isinstance(root, Mapping) and described(root) != "nothing":
             reading.fault(root, "wrong_type", f"expected a mapping such as connections: {{…}}, found {described(root)}")
         elif not faults:
-            reading.faults[Fault(name, 0, 0, "", "config_empty", "the file is empty; write connections: {…}, or remove it")] = None
+            reading.faults[
+                Fault(name, 0, 0, "", "config_empty", "the file is empty; write connections: {…}, or remove it")
+            ] = None
     return roots, not faults and len(roots) == len(found)
 
 
@@ -90,23 +95,29 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
             reading.fault(top.nodes[key], "config_too_large", message)
             return None
     if complete and not named and not reading.faults:
-        reading.warn(top.nodes.get("connections", top.node), "no_connections", "no connection is defined, so nothing is proxied")
+        reading.warn(
+            top.nodes.get("connections", top.node), "no_connections", "no connection is defined, so nothing is proxied"
+        )
     registrations = {name: _iclient(name, node, defaults, reading) for name, node in iclients.items()}
     connections = []
     routes: list[tuple[Route, Node]] = []
     for name, node in named.items():
-        built = _connection(name, node, defaults, registrations, reading, complete=complete)
+        fields = _connection_fields(node, defaults, reading)
+        if fields is None:
+            continue
+        found = route(name, fields, reading)
+        if found is not None and ("route" not in fields or "route" in fields.values):
+            routes.append((found, fields.nodes.get("route", fields.node)))
+        built = connection(name, fields, found, registrations, reading, complete=complete)
         if built is not None:
             connections.append(built)
-            if built.route is not None:
-                routes.append((built.route, node))
     check_routes(routes, reading)
-    found = _listeners(top, routes, reading)
+    listening = _listeners(top, routes, reading)
     if reading.faults:
         return None
     return Definitions(
         via=top.values.get("via", "forward"),
-        listeners=found,
+        listeners=listening,
         log=Log(**top.values["log"].values) if "log" in top.values else Log(),
         shutdown=Shutdown(**top.values["shutdown"].values) if "shutdown" in top.values else Shutdown(),
         limits=limits,
@@ -117,19 +128,21 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
 def _limits(fields: Fields | None) -> Limits:
     if fields is None:
         return Limits()
-    return Limits(**{key: SpanModel(**value) if isinstance(value, dict) else value for key, value in fields.values.items()})
+    return Limits(
+        **{key: SpanModel(**value) if isinstance(value, dict) else value for key, value in fields.values.items()}
+    )
 
 
 def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) -> Listeners:
     fields = top.values.get("listeners") or Fields(Mapping({}, Place(top.node.place.file), "listeners"))
     found, binds = listeners(fields, reading)
     own: dict[Bind, Node] = {}
-    for route, node in routes:
-        if route.bind is not None:
-            own.setdefault(route.bind, node)
+    for one, node in routes:
+        if one.bind is not None:
+            own.setdefault(one.bind, node)
     check_binds([*binds, *own.items()], reading)
     # A reverse listener is on when a connection has a route on it.
-    on = any(route.bind is None for route, _ in routes)
+    on = any(one.bind is None for one, _ in routes)
     return found if on else found.model_copy(update={"reverse": ()})
 
 
@@ -140,24 +153,15 @@ def _iclient(name: str, node: Node, defaults: Fields | None, reading: Reading) -
         return None
 
 
-def _connection(
-    name: str,
-    node: Node,
-    defaults: Fields | None,
-    registrations: MappingOf[str, Registration | None],
-    reading: Reading,
-    *,
-    complete: bool,
-) -> Connection | None:
+def _connection_fields(node: Node, defaults: Fields | None, reading: Reading) -> Fields | None:
     merged = _over(CONNECTION, defaults, "connection", node)
     if isinstance(merged, Mapping) and isinstance(inline := merged.entries.get("iclient"), Mapping):
         entries = {**merged.entries, "iclient": _over(ICLIENT, defaults, "iclient", inline)}
         merged = Mapping(entries, merged.place, merged.path)
     try:
-        fields = CONNECTION.read(merged, reading)
+        return CONNECTION.read(merged, reading)
     except UnreadableError:
         return None
-    return connection(name, fields, registrations, reading, complete=complete)
 
 
 def _over(block: Block, defaults: Fields | None, key: str, node: Node) -> Node:

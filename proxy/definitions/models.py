@@ -179,7 +179,9 @@ class IClient(Model):
     expires_in_unit: Literal["s", "ms", "at"] = "s"
     default_token_ttl: float | None = None
     refresh_ahead: float = Field(default=0.4, description="A ratio when ≤ 1, else seconds.")
-    refresh_ahead_written: bool = Field(default=False, description="Written by the operator: the 1 h cap does not apply.")
+    refresh_ahead_written: bool = Field(
+        default=False, description="Written by the operator: the 1 h cap does not apply."
+    )
     keep_alive: float | None = 86400.0
     tls: Tls = Tls()
     allow_insecure: bool = False

@@ -1,4 +1,4 @@
-"""A YAML file as nodes that remember where they stand: what the reader makes and everything else in this package takes."""
+"""A YAML file as nodes that remember where they stand: the reader makes them, all else here takes them."""
 
 from __future__ import annotations
 

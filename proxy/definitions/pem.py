@@ -33,14 +33,22 @@ class Certificates(Kind[str]):
         return _SCHEMA
 
 
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A private key in PEM, and the public half by which its certificate is known (SubjectPublicKeyInfo, DER)."""
+
+    pem: Secret
+    public: bytes
+
+
 @dataclass(frozen=True)
-class PrivateKey(Kind[Secret]):
+class PrivateKey(Kind[KeyText]):
     """A private key as PEM text, which is a secret, or the path of its file, which is not."""
 
-    def read(self, node: Node, reading: Reading) -> Secret:
+    def read(self, node: Node, reading: Reading) -> KeyText:
         if isinstance(node, Scalar) and node.text.startswith(BEGIN):
-            return Secret(_repaired(inline(node, reading)))
-        return Secret(_pem(node, reading))
+            return private_key(node, _repaired(inline(node, reading)), reading)
+        return private_key(node, _pem(node, reading), reading)
 
     def schema(self) -> dict[str, Any]:
         return _SCHEMA
@@ -55,18 +63,20 @@ def _pem(node: Node, reading: Reading) -> str:
     elif isinstance(node, Scalar) and not node.is_null and node.text:
         text = without_placeholder(node, reading)
     else:
-        reading.refuse(node, "wrong_type", f"expected PEM text or the path of a PEM file, found {described(node)}")
+        raise reading.refused(
+            node, "wrong_type", f"expected PEM text or the path of a PEM file, found {described(node)}"
+        )
     if not text.startswith(BEGIN):
         if "\n" in text:
-            reading.refuse(node, "tls_pem_invalid", "this is not PEM: it does not begin with -----BEGIN")
+            raise reading.refused(node, "tls_pem_invalid", "this is not PEM: it does not begin with -----BEGIN")
         text = file_text(node, text, reading, MAX_BYTES).text
     if BEGIN not in text:
-        reading.refuse(node, "tls_pem_invalid", "this is not PEM: there is no -----BEGIN in it")
+        raise reading.refused(node, "tls_pem_invalid", "this is not PEM: there is no -----BEGIN in it")
     return _repaired(text)
 
 
 def _repaired(text: str) -> str:
-    """Turn the two characters \\n into line breaks where they stand for them (PEM in one line of an env file)."""
+    """Turn a backslash and an n into line breaks where they stand for them (PEM in one line of an env file)."""
     return text.replace("\\n", "\n") if "\\n" in text and "\n" not in text.strip() else text
 
 
@@ -75,30 +85,41 @@ def check_roots(node: Node, pem: str, reading: Reading) -> None:
     _certificates(node, pem, reading)
 
 
-def check_pair(cert: Node, cert_pem: str, key: Node, key_pem: Secret, reading: Reading) -> None:
-    """Fault where the certificate can't be read, has expired or is not begun yet, or does not belong to the key."""
+def private_key(node: Node, pem: str, reading: Reading) -> KeyText:
+    """Return the key, or raise `UnreadableError` where it is none or has a passphrase."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-    chain = _certificates(cert, cert_pem, reading)
     try:
-        private = load_pem_private_key(key_pem.reveal().encode(), password=None)
+        private = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
-        reading.fault(key, "tls_key_encrypted", "the private key is encrypted; write it without a passphrase")
-        return
+        raise reading.refused(
+            node, "tls_key_encrypted", "the private key is encrypted; write it without a passphrase"
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
-        reading.fault(key, "tls_pem_invalid", "this is not a private key in PEM")
-        return
+        raise reading.refused(node, "tls_pem_invalid", "this is not a private key in PEM") from None
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return KeyText(Secret(pem), public)
+
+
+def check_pair(cert: Node, cert_pem: str, key: Node, public: bytes, reading: Reading) -> None:
+    """Fault where the certificate can't be read, has expired or is not begun yet, or has another `public` key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    chain = _certificates(cert, cert_pem, reading)
     if not chain:
         return
     leaf = chain[0]
-    encoding, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if leaf.public_key().public_bytes(encoding, form) != private.public_key().public_bytes(encoding, form):
+    if leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != public:
         reading.fault(key, "tls_key_mismatch", "the private key does not belong to the certificate")
     if leaf.not_valid_after_utc.timestamp() <= reading.now:
-        reading.fault(cert, "tls_certificate_expired", f"the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        reading.fault(
+            cert, "tls_certificate_expired", f"the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+        )
     elif leaf.not_valid_before_utc.timestamp() > reading.now:
-        reading.fault(cert, "tls_certificate_not_yet_valid", f"the certificate begins on {leaf.not_valid_before_utc:%Y-%m-%d}")
+        reading.fault(
+            cert, "tls_certificate_not_yet_valid", f"the certificate begins on {leaf.not_valid_before_utc:%Y-%m-%d}"
+        )
 
 
 def _certificates(node: Node, pem: str, reading: Reading) -> list[Certificate]:

@@ -1,4 +1,4 @@
-"""Fields of a request that the definitions name: where the token goes, headers that are set, names that are not theirs to set."""
+"""Fields of a request that the definitions name: where the token goes, which headers are set, which can't be."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.definitions.kinds import Kind, Text, scalar, without_placeholder
 from proxy.definitions.models import HeaderPlacement, QueryPlacement, SendTokenVia
 from proxy.definitions.nodes import Mapping, Node, Scalar, shown
-from proxy.definitions.shapes import Block, Fields, Key, as_mapping
 from proxy.definitions.reading import UnreadableError
+from proxy.definitions.shapes import Block, Fields, Key, as_mapping
 
 if TYPE_CHECKING:
     from proxy.definitions.reading import Reading
@@ -35,7 +35,11 @@ def header_fault(name: str) -> tuple[str, str] | None:
 
 
 def _scheme(text: str) -> tuple[str, str] | None:
-    return None if not text or TOKEN.fullmatch(text) else ("header_forbidden", "a scheme is one word, or empty for the bare token")
+    return (
+        None
+        if not text or TOKEN.fullmatch(text)
+        else ("header_forbidden", "a scheme is one word, or empty for the bare token")
+    )
 
 
 def _parameter(text: str) -> tuple[str, str] | None:
@@ -51,7 +55,11 @@ SEND_TOKEN_VIA: Final = Block(
                 "header",
                 {
                     "name": Key(Text("a field name", header_fault), "Header name.", default="Authorization"),
-                    "scheme": Key(Text("a scheme", _scheme, empty=True), "Header scheme; empty for the bare token.", default="Bearer"),
+                    "scheme": Key(
+                        Text("a scheme", _scheme, empty=True),
+                        "Header scheme; empty for the bare token.",
+                        default="Bearer",
+                    ),
                 },
             ),
             "The token goes into this header.",
@@ -99,7 +107,11 @@ class Headers(Kind[tuple[Header, ...]]):
             try:
                 header = self._header(name, child, reading)
                 if (first := headers.get(name.lower())) is not None:
-                    reading.refuse(child, "duplicate_key", f"this header is already set at {first.node.place}; case makes no difference")
+                    raise reading.refused(
+                        child,
+                        "duplicate_key",
+                        f"this header is already set at {first.node.place}; case makes no difference",
+                    )
             except UnreadableError:
                 broken = True
                 continue
@@ -110,12 +122,16 @@ class Headers(Kind[tuple[Header, ...]]):
 
     def _header(self, name: str, node: Node, reading: Reading) -> Header:
         if (wrong := header_fault(name)) is not None:
-            reading.refuse(node, *wrong)
+            raise reading.refused(node, *wrong)
         if isinstance(node, Scalar) and node.is_null:
             return Header(name, None, node)
         value = without_placeholder(scalar(node, reading, "text or null"), reading)
         if not re.fullmatch(r"[\x20-\x7e\t]*", value) or value != value.strip(" \t"):
-            reading.refuse(node, "header_forbidden", "a header's value is ASCII without control characters, and without spaces at its ends")
+            raise reading.refused(
+                node,
+                "header_forbidden",
+                "a header's value is ASCII without control characters, and without spaces at its ends",
+            )
         return Header(name, value, node)
 
     def merge(self, under: Node, over: Node) -> Node:

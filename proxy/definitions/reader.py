@@ -1,4 +1,4 @@
-"""One YAML file, from bytes to nodes. Reads the parser's events, so a bomb is refused at its first alias and nothing is built.
+"""One YAML file, from bytes to nodes: by the parser's events, so that a bomb is refused before anything is built.
 
 YAML is taken as a notation for mappings, lists and text, nothing more: no aliases, anchors, merge keys or tags, one
 document, and scalars keep their source text (`0012` is four characters, `off` is three).
@@ -92,17 +92,25 @@ class _File:
 
     def decoded(self, data: bytes) -> str:
         if len(data) > MAX_BYTES:
-            raise self.stop(Place(self.file), "config_too_large", "the file is larger than 1 MiB; split it into several in one folder")
+            raise self.stop(
+                Place(self.file),
+                "config_too_large",
+                "the file is larger than 1 MiB; split it into several in one folder",
+            )
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-            raise self.stop(Place(self.file, line, column), "yaml_syntax", "the file is not UTF-8 here; save it as UTF-8") from error
+            raise self.stop(
+                Place(self.file, line, column), "yaml_syntax", "the file is not UTF-8 here; save it as UTF-8"
+            ) from error
         if odd := _UNPRINTABLE.search(text):
             at = odd.start()
             place = Place(self.file, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
-            raise self.stop(place, "yaml_syntax", f"the control character U+{ord(odd[0]):04X} is not allowed; remove it")
+            raise self.stop(
+                place, "yaml_syntax", f"the control character U+{ord(odd[0]):04X} is not allowed; remove it"
+            )
         return text
 
     def composed(self, text: str) -> Node | None:
@@ -114,14 +122,24 @@ class _File:
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
-                        raise self.stop(place, "multiple_documents", "a second document begins here; put it into a file of its own")
+                        raise self.stop(
+                            place, "multiple_documents", "a second document begins here; put it into a file of its own"
+                        )
                 case yaml.AliasEvent():
-                    self.refuse(place, "yaml_alias_forbidden", "aliases are not read; write the value out, or quote it if it is text that begins with *")
+                    self.refuse(
+                        place,
+                        "yaml_alias_forbidden",
+                        "aliases are not read; write the value out, or quote it if it is text that begins with *",
+                    )
                     self.add(Scalar("", False, place, ""), place)
                 case yaml.NodeEvent():
                     nodes += 1
                     if nodes > MAX_NODES:
-                        raise self.stop(place, "config_too_large", f"the file has more than {MAX_NODES:,} nodes; split it into several in one folder")
+                        raise self.stop(
+                            place,
+                            "config_too_large",
+                            f"the file has more than {MAX_NODES:,} nodes; split it into several in one folder",
+                        )
                     self.node(event, place)
                 case yaml.CollectionEndEvent():
                     self.close()
@@ -139,7 +157,11 @@ class _File:
 
     def node(self, event: yaml.NodeEvent, place: Place) -> None:
         if event.anchor is not None:
-            self.refuse(place, "yaml_alias_forbidden", "anchors are not read; remove the &name and write the value where it is used")
+            self.refuse(
+                place,
+                "yaml_alias_forbidden",
+                "anchors are not read; remove the &name and write the value where it is used",
+            )
         if isinstance(event, yaml.ScalarEvent):
             if event.tag is not None:
                 self.refuse(place, "yaml_tag_forbidden", "tags are not read; remove the !tag")
@@ -150,7 +172,9 @@ class _File:
         if len(self.stack) == MAX_DEPTH:
             raise self.stop(place, "yaml_too_deep", f"the nesting is deeper than {MAX_DEPTH} levels")
         if self.stack and self.stack[-1].mapping and self.stack[-1].key is None:
-            raise self.stop(place, "yaml_syntax", 'a key must be text; quote a value that begins with braces, as in "{{{…}}}"')
+            raise self.stop(
+                place, "yaml_syntax", 'a key must be text; quote a value that begins with braces, as in "{{{…}}}"'
+            )
         value_place, path = self.position(place)
         self.stack.append(_Open(value_place, path, isinstance(event, yaml.MappingStartEvent)))
 
@@ -162,19 +186,21 @@ class _File:
             self.refuse(place, "yaml_syntax", f"a number of {len(text):,} digits; quote the value if it is text")
         top = self.stack[-1] if self.stack else None
         if top is not None and top.mapping and top.key is None:
-            self.key(top, text, plain, place)
+            self.key(top, text, place, plain=plain)
             return
         value_place, path = self.position(place)
         self.add(Scalar(text, plain, value_place, path), place)
 
-    def key(self, top: _Open, text: str, plain: bool, place: Place) -> None:
+    def key(self, top: _Open, text: str, place: Place, *, plain: bool) -> None:
         if plain and text == "<<":
             self.refuse(place, "yaml_alias_forbidden", "merge keys are not read; write the keys out, or use `defaults`")
         if text in top.entries:
             first = top.entries[text].place
             named = len(self.stack) == 2 and self.stack[0].key is not None and self.stack[0].key[0] in _NAMED
             code, what = ("duplicate_name", "this name") if named else ("duplicate_key", f"the key {shown(text)}")
-            self.fault(place, code, f"{what} is already defined at {first}; keep one of the two", joined(top.path, text))
+            self.fault(
+                place, code, f"{what} is already defined at {first}; keep one of the two", joined(top.path, text)
+            )
         top.key = (text, place)
 
     def position(self, place: Place) -> tuple[Place, str]:

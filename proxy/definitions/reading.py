@@ -1,9 +1,9 @@
-"""What goes along while the nodes are read: the faults found so far, the environment and the files that values come from."""
+"""What goes along while nodes are read: the faults so far, the environment, the files that values come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from proxy.errors import Fault
 
@@ -35,15 +35,17 @@ class Reading:
     warnings: dict[Fault, None] = field(default_factory=dict)
     notes: dict[Fault, None] = field(default_factory=dict)
     files: dict[str, FileText] = field(default_factory=dict)
+    refusals: int = 0  # faults noted so far, those of `defaults` once for each that inherits them
 
     def fault(self, node: Node, code: str, message: str, path: str | None = None) -> None:
         """Note a fault at `node`; `path` where it is about something below it that is missing."""
+        self.refusals += 1
         self.faults[_placed(node, code, message, path)] = None
 
-    def refuse(self, node: Node, code: str, message: str) -> NoReturn:
-        """Note a fault at `node` and give the node up."""
+    def refused(self, node: Node, code: str, message: str) -> UnreadableError:
+        """Note a fault at `node` and return what to raise, so that the node is given up."""
         self.fault(node, code, message)
-        raise UnreadableError
+        return UnreadableError()
 
     def warn(self, node: Node, code: str, message: str) -> None:
         """Note something that works but that the operator should know."""

@@ -61,7 +61,7 @@ def route(name: str, fields: Fields, reading: Reading) -> Route | None:
         reading.fault(
             written.nodes["bind"],
             "listener_open",
-            f"{bind_text(found.bind)} can be reached from other machines; a port of its own has no auth, so bind 127.0.0.1",
+            f"{bind_text(found.bind)} can be reached from other machines and has no auth; bind 127.0.0.1",
         )
     return found
 
@@ -72,6 +72,14 @@ def check_routes(routes: Iterable[tuple[Route, Node]], reading: Reading) -> None
     for found, node in routes:
         key = (found.bind, found.host, found.prefix)
         if (first := seen.get(key)) is not None:
-            where = f"prefix {found.prefix}" + (f", host {found.host}" if found.host else "") + (f", bind {bind_text(found.bind)}" if found.bind else "")
-            reading.fault(node, "ambiguous_route", f"the route of {first.path} ({first.place}) is the same: {where}; write another route.prefix or route.host")
+            where = (
+                f"prefix {found.prefix}"
+                + (f", host {found.host}" if found.host else "")
+                + (f", bind {bind_text(found.bind)}" if found.bind else "")
+            )
+            reading.fault(
+                node,
+                "ambiguous_route",
+                f"the route of {first.path} ({first.place}) has the same {where}; write another prefix or host",
+            )
         seen.setdefault(key, node)

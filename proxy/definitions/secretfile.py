@@ -43,7 +43,9 @@ def read_text(path: Path, read: Callable[[int, int], bytes] = os.read, *, limit:
         data, state = _read_once(path, read, limit)
         if data is not None:
             return _text(path, data, state)
-    raise FileRefusedError("secret_changed_while_reading", f"the file {path} changes while it is read; write it beside and rename it")
+    raise FileRefusedError(
+        "secret_changed_while_reading", f"the file {path} changes while it is read; write it beside and rename it"
+    )
 
 
 def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tuple[bytes | None, os.stat_result]:
@@ -102,4 +104,6 @@ def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    return (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable").lower()
+    return (
+        os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
+    ).lower()

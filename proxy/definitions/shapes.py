@@ -138,7 +138,7 @@ class ListOf(Kind[tuple[T, ...]]):
         if self.one and isinstance(node, Scalar) and not node.is_null:
             return (self.item.read(node, reading),)
         if not isinstance(node, Sequence):
-            reading.refuse(node, "wrong_type", f"expected a list, found {described(node)}")
+            raise reading.refused(node, "wrong_type", f"expected a list, found {described(node)}")
         items = []
         broken = False
         for child in node.items:
@@ -192,7 +192,9 @@ class OnlyFalse(Kind[None]):
 
     def read(self, node: Node, reading: Reading) -> None:
         if not is_false(node):
-            reading.refuse(node, "not_supported_yet", f"{self.what} is not supported yet; remove it or write false")
+            raise reading.refused(
+                node, "not_supported_yet", f"{self.what} is not supported yet; remove it or write false"
+            )
 
     def schema(self) -> dict[str, Any]:
         return {"const": False}
@@ -222,4 +224,4 @@ def as_mapping(node: Node, reading: Reading) -> Mapping:
         return node
     if isinstance(node, Scalar) and node.is_null:
         return Mapping({}, node.place, node.path)
-    reading.refuse(node, "wrong_type", f"expected a mapping, found {described(node)}")
+    raise reading.refused(node, "wrong_type", f"expected a mapping, found {described(node)}")

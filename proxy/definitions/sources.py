@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.reader import MAX_BYTES
@@ -13,6 +12,7 @@ from proxy.errors import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 SUFFIXES: Final = (".yaml", ".yml")
 

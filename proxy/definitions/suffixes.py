@@ -1,4 +1,4 @@
-"""Names under which strangers register theirs: a valid domain as wide as one of these would cover anybody. Facts only."""
+"""Names under which strangers register theirs: a valid domain as wide as one of these would cover anybody."""
 
 from __future__ import annotations
 

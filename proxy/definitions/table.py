@@ -31,8 +31,10 @@ class Only(Kind[int]):
         if isinstance(node, Scalar) and node.plain and node.text == str(self.number):
             return self.number
         if self.later:
-            reading.refuse(node, "not_supported_yet", f"anything but {self.number} is not supported yet; remove it")
-        reading.refuse(node, "unknown_value", f"only {self.number} is known")
+            raise reading.refused(
+                node, "not_supported_yet", f"anything but {self.number} is not supported yet; remove it"
+            )
+        raise reading.refused(node, "unknown_value", f"only {self.number} is known")
 
     def schema(self) -> dict[str, Any]:
         return {"const": self.number}
@@ -51,7 +53,11 @@ class Named(Kind[dict[str, Node]]):
             if name.startswith(EXTENSION):
                 continue
             if not NAME.fullmatch(name):
-                reading.fault(child, "invalid_name", f"{shown(name)} is not a name: a-z, 0-9, _ and -, at most 63, the first one a letter or digit")
+                reading.fault(
+                    child,
+                    "invalid_name",
+                    f"{shown(name)} is not a name: a-z, 0-9, _ and -, at most 63, the first one a letter or digit",
+                )
             named[name] = child
         return named
 
@@ -73,7 +79,10 @@ class Span(Kind[Any]):
 
     def block(self) -> Block:
         duration = Duration(self.low, self.high)
-        keys = {"min": Key(duration, "The first one.", default=self.default[0]), "max": Key(duration, "The last one.", default=self.default[1])}
+        keys = {
+            "min": Key(duration, "The first one.", default=self.default[0]),
+            "max": Key(duration, "The last one.", default=self.default[1]),
+        }
         return Block("span", keys)
 
     def read(self, node: Node, reading: Reading) -> Any:  # noqa: ANN401 Fields, or nothing where it raises
@@ -81,7 +90,7 @@ class Span(Kind[Any]):
         low = fields.values.get("min", Duration().read(_default(node, self.default[0]), reading))
         high = fields.values.get("max", Duration().read(_default(node, self.default[1]), reading))
         if not fields.broken and low > high:
-            reading.refuse(node, "out_of_range", "min is larger than max")
+            raise reading.refused(node, "out_of_range", "min is larger than max")
         return {"min": low, "max": high}
 
     def merge(self, under: Node, over: Node) -> Node:
@@ -92,7 +101,7 @@ class Span(Kind[Any]):
 
 
 def _default(node: Node, text: str) -> Scalar:
-    return Scalar(text, True, node.place, node.path)  # noqa: FBT003 plain
+    return Scalar(text, True, node.place, node.path)
 
 
 LIMITS: Final = Block(
@@ -106,13 +115,17 @@ LIMITS: Final = Block(
         "header_line": Key(Size(256, _MIB), "Longest header line.", default="16KiB"),
         "header_fields": Key(Whole(1, 10_000), "Most header fields.", default=128),
         "target": Key(Size(64, _MIB), "Longest request target.", default="16KiB"),
-        "connections": Key(AutoOr(Whole(1, 1_000_000)), "Most streams of applications; auto: half of the file limit.", default="auto"),
+        "connections": Key(
+            AutoOr(Whole(1, 1_000_000)), "Most streams of applications; auto: half of the file limit.", default="auto"
+        ),
         "upstream_streams": Key(Whole(1, 1_000_000), "Most streams to one upstream.", default=1000),
         "upstream_idle": Key(Duration(), "An idle stream to an upstream stays open this long.", default="30s"),
         "tunnels": Key(Whole(1, 1_000_000), "Most tunnels.", default=1000),
         "tunnel_idle": Key(Duration(), "A silent tunnel stays open this long.", default="5m"),
         "replay_memory": Key(
-            AutoOr(Size(0, 1024**4)), "Memory for bodies that are kept for a replay; auto: 64MiB or an eighth of the cgroup's.", default="auto"
+            AutoOr(Size(0, 1024**4)),
+            "Memory for bodies that are kept for a replay; auto: 64MiB or an eighth of the cgroup's.",
+            default="auto",
         ),
         "token_wait": Key(Duration(), "A request waits this long for a token.", default="15s"),
         "token_connect": Key(Duration(), "Until the stream to the token endpoint is open.", default="3s"),
@@ -133,17 +146,32 @@ TOP: Final = Block(
         "via": Key(Choice(("forward", "always", "never")), "Where Via is added to requests.", default="forward"),
         "allow_inline_secrets": Key(Flag(), "Secrets may stand in the file.", default=False),
         "defaults": Key(
-            Block("defaults", {"iclient": Key(ICLIENT, "Under every iClient."), "connection": Key(CONNECTION, "Under every connection.")}),
+            Block(
+                "defaults",
+                {
+                    "iclient": Key(ICLIENT, "Under every iClient."),
+                    "connection": Key(CONNECTION, "Under every connection."),
+                },
+            ),
             "Laid under each iClient and connection, key by key.",
         ),
         "listeners": Key(LISTENERS, "Where the proxy listens."),
-        "store": Key(Block("store", {"kind": Key(Choice(("memory",), "store.kind"), "Where grants are kept.", default="memory")}), "Token store."),
+        "store": Key(
+            Block(
+                "store", {"kind": Key(Choice(("memory",), "store.kind"), "Where grants are kept.", default="memory")}
+            ),
+            "Token store.",
+        ),
         "log": Key(
             Block(
                 "log",
                 {
-                    "level": Key(Choice(("debug", "info", "warning", "error")), "Least level that is written.", default="info"),
-                    "format": Key(Choice(("auto", "console", "json")), "auto: console on a terminal, else json.", default="auto"),
+                    "level": Key(
+                        Choice(("debug", "info", "warning", "error")), "Least level that is written.", default="info"
+                    ),
+                    "format": Key(
+                        Choice(("auto", "console", "json")), "auto: console on a terminal, else json.", default="auto"
+                    ),
                     "access": Key(Flag(), "One line per exchange.", default=True),
                 },
             ),
@@ -161,7 +189,9 @@ TOP: Final = Block(
         ),
         "limits": Key(LIMITS, "Limits and timeouts."),
         "iclients": Key(Named(ICLIENT, "#/$defs/iclient"), "OAuth 2.0 client registrations by name."),
-        "connections": Key(Named(CONNECTION, "#/$defs/connection"), "Upstreams by name, and how they want their token."),
+        "connections": Key(
+            Named(CONNECTION, "#/$defs/connection"), "Upstreams by name, and how they want their token."
+        ),
     },
 )
 
@@ -178,7 +208,9 @@ def merge_files(roots: list[Mapping], reading: Reading) -> Mapping:
                 merged[name] = _merge_blocks(there, node, reading)
             elif not _nothing(node):
                 if not _nothing(there):
-                    reading.fault(node, "duplicate_name", f"{name} is already defined at {there.place}; keep one of the two")
+                    reading.fault(
+                        node, "duplicate_name", f"{name} is already defined at {there.place}; keep one of the two"
+                    )
                 merged[name] = node
     first = roots[0]
     return Mapping(merged, first.place, "")
@@ -188,7 +220,9 @@ def _merge_blocks(one: Mapping, other: Mapping, reading: Reading) -> Mapping:
     entries = dict(one.entries)
     for name, node in other.entries.items():
         if name in entries and not name.startswith(EXTENSION):
-            reading.fault(node, "duplicate_name", f"this name is already defined at {entries[name].place}; keep one of the two")
+            reading.fault(
+                node, "duplicate_name", f"this name is already defined at {entries[name].place}; keep one of the two"
+            )
         entries.setdefault(name, node)
     return Mapping(entries, one.place, one.path)
 

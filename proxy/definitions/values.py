@@ -15,14 +15,16 @@ from proxy.definitions.spelling import hint
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.reading import Reading, UnreadableError
 
 FORMS: Final = ("env", "file")
 
 # What YAML 1.1 turns into something else (its types bool, float, int in other bases, sexagesimal, timestamp).
 _BOOLEAN: Final = re.compile(r"y|n|yes|no|on|off|true|false", re.IGNORECASE)
-_FLOAT: Final = re.compile(r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(\.\d*)?e[-+]?\d+|\.inf)([e][-+]?\d+)?|\.nan", re.IGNORECASE)
-_INTEGER: Final = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-f_]+|0\d+|\d[\d_]*_[\d_]*)|[-+]\d+", re.IGNORECASE)
+_FLOAT: Final = re.compile(
+    r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(\.\d*)?e[-+]?\d+|\.inf)([e][-+]?\d+)?|\.nan", re.IGNORECASE
+)
+_INTEGER: Final = re.compile(r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-f_]+|0\d+|\d[\d_]*_[\d_]*)|\+\d+", re.IGNORECASE)
 _SEXAGESIMAL: Final = re.compile(r"[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?")
 _DATE: Final = re.compile(r"\d{4}-\d\d?-\d\d?([Tt \t].*)?")
 _LEADING_ZERO: Final = re.compile(r"0\d+")
@@ -41,7 +43,13 @@ def misread(node: Scalar, *, secret: bool) -> str | None:
         return "nothing"
     if not secret and _LEADING_ZERO.fullmatch(text):
         return None
-    kinds = ((_BOOLEAN, "a boolean"), (_INTEGER, "another number"), (_FLOAT, "a float"), (_SEXAGESIMAL, "a sexagesimal number"), (_DATE, "a date"))
+    kinds = (
+        (_BOOLEAN, "a boolean"),
+        (_INTEGER, "another number"),
+        (_FLOAT, "a float"),
+        (_SEXAGESIMAL, "a sexagesimal number"),
+        (_DATE, "a date"),
+    )
     return next((name for pattern, name in kinds if pattern.fullmatch(text)), None)
 
 
@@ -53,11 +61,13 @@ class Value(Kind[str]):
         if isinstance(node, Mapping):
             return referred(node, reading)
         if not isinstance(node, Scalar):
-            reading.refuse(node, "wrong_type", f"expected text, {{env: NAME}} or {{file: PATH}}, found {described(node)}")
+            raise reading.refused(
+                node, "wrong_type", f"expected text, {{env: NAME}} or {{file: PATH}}, found {described(node)}"
+            )
         if (other := misread(node, secret=False)) is not None:
-            reading.refuse(node, "value_not_string", f"YAML reads this as {other}; quote the value")
+            raise reading.refused(node, "value_not_string", f"YAML reads this as {other}; quote the value")
         if not node.text:
-            reading.refuse(node, "value_empty", "the value is empty")
+            raise reading.refused(node, "value_empty", "the value is empty")
         return without_placeholder(node, reading)
 
     def schema(self) -> dict[str, Any]:
@@ -72,7 +82,9 @@ class SecretValue(Kind[Secret]):
         if isinstance(node, Mapping):
             return Secret(referred(node, reading))
         if not isinstance(node, Scalar):
-            reading.refuse(node, "wrong_type", f"expected {{env: NAME}} or {{file: PATH}}, found {described(node)}")
+            raise reading.refused(
+                node, "wrong_type", f"expected {{env: NAME}} or {{file: PATH}}, found {described(node)}"
+            )
         return Secret(inline(node, reading))
 
     def schema(self) -> dict[str, Any]:
@@ -82,12 +94,14 @@ class SecretValue(Kind[Secret]):
 def inline(node: Scalar, reading: Reading) -> str:
     """Return a secret that is written out in the file, if that is allowed, with a warning that names its place only."""
     if (other := misread(node, secret=True)) is not None:
-        reading.refuse(node, "secret_not_string", f"YAML reads this secret as {other}; quote the value")
+        raise reading.refused(node, "secret_not_string", f"YAML reads this secret as {other}; quote the value")
     if not node.text.strip():
-        reading.refuse(node, "secret_empty", "the secret is empty")
+        raise reading.refused(node, "secret_empty", "the secret is empty")
     if not reading.allow_inline_secrets:
-        reading.refuse(
-            node, "inline_secret", "a secret stands in the file; use {env: NAME} or {file: PATH}, or set allow_inline_secrets: true"
+        raise reading.refused(
+            node,
+            "inline_secret",
+            "a secret stands in the file; use {env: NAME} or {file: PATH}, or set allow_inline_secrets: true",
         )
     reading.warn(node, "inline_secret", "a secret stands in the file; {env: NAME} or {file: PATH} would keep it out")
     return node.text
@@ -97,28 +111,28 @@ def referred(node: Mapping, reading: Reading) -> str:
     """Return what `{env: NAME}` or `{file: PATH}` refers to."""
     keys = list(node.entries)
     if len(keys) != 1 or keys[0] not in FORMS:
-        _refuse_form(node, keys, reading)
+        raise _refused_form(node, keys, reading)
     source = node.entries[keys[0]]
     if not isinstance(source, Scalar) or source.is_null or not source.text:
         what = "the name of a variable" if keys[0] == "env" else "the path of a file"
-        reading.refuse(node, "wrong_type", f"expected {what} after {keys[0]}:, found {described(source)}")
+        raise reading.refused(node, "wrong_type", f"expected {what} after {keys[0]}:, found {described(source)}")
     if keys[0] == "env":
         return _environment(node, source.text, reading)
     text = file_text(node, source.text, reading).text
     if not text.strip():
-        reading.refuse(node, "secret_empty", f"the file {shown(source.text)} is empty")
+        raise reading.refused(node, "secret_empty", f"the file {shown(source.text)} is empty")
     return text
 
 
 def file_text(node: Node, path: str, reading: Reading, limit: int = MAX_BYTES) -> FileText:
-    """Return what is in the file at `path`, which starts from the folder that was named to the loader; read once a load."""
+    """Return what is in the file at `path`, from the folder that was named to the loader; read once a load."""
     full = file_path(node, path, reading)
     key = str(full)
     if key not in reading.files:
         try:
             reading.files[key] = read_text(full, limit=limit)
         except FileRefusedError as refused:
-            reading.refuse(node, refused.code, refused.message)
+            raise reading.refused(node, refused.code, refused.message) from refused
     text = reading.files[key]
     if text.newline_stripped:
         reading.note(node, "newline_stripped", f"trailing newline stripped from {full}")
@@ -135,18 +149,24 @@ def file_path(node: Node, path: str, reading: Reading) -> Path:
 def _environment(node: Node, name: str, reading: Reading) -> str:
     value = reading.environ.get(name)
     if value is None:
-        reading.refuse(node, "secret_env_missing", f"the environment variable {shown(name)} is not set")
+        raise reading.refused(node, "secret_env_missing", f"the environment variable {shown(name)} is not set")
     if not value.strip():
-        reading.refuse(node, "secret_empty", f"the environment variable {shown(name)} is empty")
+        raise reading.refused(node, "secret_empty", f"the environment variable {shown(name)} is empty")
     try:
         value.encode()
     except UnicodeEncodeError:
-        reading.refuse(node, "secret_not_text", f"the environment variable {shown(name)} is not UTF-8 text")
+        raise reading.refused(
+            node, "secret_not_text", f"the environment variable {shown(name)} is not UTF-8 text"
+        ) from None
     return value
 
 
-def _refuse_form(node: Mapping, keys: list[str], reading: Reading) -> None:
+def _refused_form(node: Mapping, keys: list[str], reading: Reading) -> UnreadableError:
     if keys and keys[0] in LATER_KEYS["value"]:
-        reading.refuse(node, "not_supported_yet", not_yet(f"{{{keys[0]}: …}}"))
+        return reading.refused(node, "not_supported_yet", not_yet(f"{{{keys[0]}: …}}"))
     guess = hint(keys[0], FORMS) if len(keys) == 1 else ""
-    reading.refuse(node, "wrong_type", f"expected text, {{env: NAME}} or {{file: PATH}}, found another mapping{guess}; quote text that begins with a brace")
+    return reading.refused(
+        node,
+        "wrong_type",
+        f"expected text, {{env: NAME}} or {{file: PATH}}, found a mapping{guess}; quote text that begins with {{",
+    )
