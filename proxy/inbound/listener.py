@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import ssl
-import stat
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from proxy.definitions.models import TcpBind, UnixBind
-from proxy.errors import MachineError
+from proxy.definitions.models import UnixBind
+from proxy.inbound.bind import bind_socket, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.problem import PROBLEMS, answer
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from proxy.definitions.models import Bind, Limits
     from proxy.exchange.surroundings import Surroundings
@@ -120,60 +118,3 @@ class Listener:
     def slow(self) -> None:
         """A stream was closed because its client was too slow."""
         self.surroundings.counters.slow_clients_closed += 1
-
-
-def bind_socket(bind: Bind) -> socket.socket:
-    """Return a bound socket; raises `MachineError` with what is in the way."""
-    match bind:
-        case TcpBind(host=host, port=port):
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind((host, port))
-            except OSError as error:
-                sock.close()
-                raise MachineError("address_in_use", f"can't listen on {host}:{port}: {error.strerror}") from error
-        case UnixBind(path=path):
-            sock = _bind_unix(path)
-        case _:
-            assert_never(bind)
-    sock.setblocking(False)
-    return sock
-
-
-def _bind_unix(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
-    try:
-        sock.bind(path)
-    except OSError as error:
-        sock.close()
-        raise MachineError("address_in_use", f"can't listen on unix:{path}: {error.strerror}") from error
-    finally:
-        os.umask(mask)
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket file that nobody listens on (left by a process that was killed)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError:
-            return
-
-
-def printable_address(sock: socket.socket) -> str:
-    """Return `127.0.0.1:7480`, `[::1]:7480` or `unix:/path`."""
-    name = sock.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from proxy.admin.health import Health
+from proxy.admin.server import AdminServer
+from proxy.inbound.bind import bind_socket, printable_address
+from proxy.observe.collectors import Metrics
+from proxy.runtime.operations import RunningProxy
+
 if TYPE_CHECKING:
+    from proxy.definitions.models import AdminListener
     from proxy.runtime.assemble import Assembly
 
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
@@ -28,12 +36,8 @@ class Service:
         self._at_once = asyncio.Event()
         self._parts = AsyncExitStack()
         self._log = structlog.get_logger()
-        self.listening = False
-
-    @property
-    def draining(self) -> bool:
-        """Whether it has been told to stop."""
-        return self._stopping.is_set()
+        self._operations = RunningProxy(assembly.parts, assembly.unmatched, self.stop)
+        self._health = Health(self._operations.connections)
 
     def stop(self) -> None:
         """Drain; when draining already, end at once."""
@@ -55,11 +59,23 @@ class Service:
                 address = await listener.start()
                 started.callback(listener.stop_accepting)
                 self._log.info("listening", listener=listener.name, address=address)
+            admin = assembly.definitions.listeners.admin
+            if admin is not None:
+                started.push_async_callback((await self._start_admin(admin)).close)
             self._parts = started.pop_all()
         for part in assembly.parts:
             if part.keeper is not None:
                 part.keeper.start()
-        self.listening = True
+        self._health.opened()
+
+    async def _start_admin(self, settings: AdminListener) -> AdminServer:
+        surroundings = self._assembly.surroundings
+        metrics = Metrics(surroundings.counters, self._operations.watched, version("iclient-proxy"))
+        server = AdminServer(settings, self._operations, self._health, metrics.scrape)
+        sock = bind_socket(settings.bind)
+        self._log.info("listening", listener="admin", address=printable_address(sock))
+        await server.start(sock)
+        return server
 
     async def run(self) -> None:
         """Serve until told to stop, then drain and end."""
@@ -72,6 +88,7 @@ class Service:
     async def _drain(self) -> None:
         shutdown = self._assembly.definitions.shutdown
         self._assembly.surroundings.draining = True
+        self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)
         await self._unless_at_once(shutdown.drain_delay)
         for listener in self._assembly.listeners:
