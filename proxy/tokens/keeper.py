@@ -21,7 +21,7 @@ from proxy.access_token import Refused
 from proxy.oauth.failure import Failure, Outcome
 from proxy.oauth.response import Issued
 from proxy.tokens.lease import Moment
-from proxy.tokens.lifecycle import aged, awaits_verdict, next_start, step, wake_at
+from proxy.tokens.lifecycle import aged, awaits_verdict, next_renewal, next_start, step, wake_at
 from proxy.tokens.states import (
     AcceptedUpstream,
     Action,
@@ -113,9 +113,10 @@ class Keeper:
         self._prefetch = prefetch
         self._log = structlog.get_logger()
         self._life = Life()
-        # What `take` looks at: while both clocks are before these, the token is good and nothing has to be decided.
+        # What `take` looks at: until then (wall time) the token is good and nothing has to be decided. The monotonic
+        # clock has its say by the timer; the wall clock alone knows that the machine was suspended.
         self._token: AccessToken | None = None
-        self._until = self._until_wall = -math.inf
+        self._until = -math.inf
         self._used = False
         # Each waits until its deadline (monotonic); as all wait equally long, the oldest stands first.
         self._waiting: dict[asyncio.Future[AccessToken | Unavailable], float] = {}
@@ -136,7 +137,7 @@ class Keeper:
 
     def take(self) -> AccessToken | None:
         """Return the token to send now; None: `wait` for one. Never blocks; a use keeps the token renewed ahead."""
-        if self._monotonic() < self._until and self._wall() < self._until_wall:
+        if self._wall() < self._until:
             self._used = True
             return self._token
         return self._take()
@@ -201,26 +202,25 @@ class Keeper:
         failure = last_failure(life)
         held = holds(life)
         expires = math.inf if held is None else held.expires.wall
-        start: float | None = None
+        start = next_renewal(life, at, self._policy, self._demand())
         match life.errand:
             case Flying():
                 action = NextAction.RENEWING
             case AuthorizationRequired():
                 action = NextAction.AUTHORIZE
-            case errand:
-                wake = wake_at(life, at, self._policy, self._demand())
-                if math.isfinite(wake):
-                    start = at.wall + wake - at.monotonic
-                action = NextAction.NOTHING if start is None else NextAction.RETRY
-                if start is not None and isinstance(errand, Resting):
-                    action = NextAction.RENEW
+            case _ if math.isinf(start):
+                action = NextAction.NOTHING
+            case Resting():
+                action = NextAction.RENEW
+            case _:
+                action = NextAction.RETRY
         return Snapshot(
             state=state_of(life),
             expires_at=expires if math.isfinite(expires) else None,
             last_renewal_at=self._renewed_at,
             last_error=None if failure is None else failure.code,
             next_action=action,
-            next_attempt_at=start,
+            next_attempt_at=at.wall + start - at.monotonic if math.isfinite(start) else None,
             tried=self._tried,
             had_token=not isinstance(life.holding, Nothing),
         )
@@ -263,12 +263,12 @@ class Keeper:
             self._flight = asyncio.get_running_loop().create_task(self._fly(), name=f"renewal:{self._connection}")
         held = holds(self._life)
         if held is None:
-            self._token, self._until, self._until_wall = None, -math.inf, -math.inf
+            self._token, self._until = None, -math.inf
         else:
             # Once a renewal is in hand, or the timer will begin one, only the token's end matters.
             resting = isinstance(self._life.errand, Resting)
             first = held.due if resting and not (self._used and held.due.passed(at)) else held.unusable
-            self._token, self._until, self._until_wall = held.token, first.monotonic, first.wall
+            self._token, self._until = held.token, first.wall
         self.unproven = awaits_verdict(self._life)
         self._attend(at)
         return actions

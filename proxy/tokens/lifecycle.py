@@ -70,8 +70,8 @@ def next_start(life: Life, policy: Policy, *, waiting: bool) -> float:
             assert_never(life.errand)
 
 
-def wake_at(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
-    """Return when the life has to be looked at again (monotonic); infinite: not before something happens."""
+def next_renewal(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
+    """Return when the next renewal begins, as things stand (monotonic); infinite: not before something happens."""
     if isinstance(life.errand, Flying):
         return math.inf
     if _renewal_is_wanted(life, at, policy, demand):
@@ -79,6 +79,12 @@ def wake_at(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
     held = holds(life)
     due = math.inf if held is None or held.due.passed(at) else held.due.monotonic
     return min(due, _lapses(life, policy))
+
+
+def wake_at(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
+    """Return when the life has to be looked at again (monotonic); infinite: not before something happens."""
+    held = holds(life)
+    return min(math.inf if held is None else held.unusable.monotonic, next_renewal(life, at, policy, demand))
 
 
 # ------------------------------------------------------------------------------------------------------------- moving
@@ -93,7 +99,8 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
             pass
         case Asked(first=first):
             idle = not isinstance(life.errand, Flying | AuthorizationRequired)
-            life = replace(life, asked=idle and (not first or isinstance(life.holding, Nothing)))
+            asked = idle and (not first or isinstance(life.holding, Nothing))
+            life = replace(life, asked=life.asked or asked)
         case RefusedUpstream():
             life, relay = _refused(life, event, at, policy)
             actions = (Action.RELAY,) if relay else ()
