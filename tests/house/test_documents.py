@@ -4,6 +4,7 @@ import re
 import pytest
 
 from proxy.definitions.load import load
+from proxy.tokens.states import State, diagram
 from tests.house import tree
 
 PAGES = [path for path in tree.files(".md") if "bench" not in path.parts]
@@ -66,3 +67,31 @@ def test_every_target_of_make_that_a_page_names_exists():
 
     assert {"demo", "test", "check", "setup", "bench"} <= targets
     assert named <= targets
+
+
+def test_the_drawing_of_a_tokens_life_is_the_machine_itself():
+    page = (tree.ROOT / "docs" / "life-of-a-token.md").read_text(encoding="utf-8")
+
+    assert blocks(page, "mermaid") == [diagram()]
+
+
+def test_every_state_of_a_token_has_its_row():
+    page = (tree.ROOT / "docs" / "life-of-a-token.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == set(State)
+
+
+def test_every_floor_and_leaf_has_its_place_in_the_architecture():
+    page = (tree.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    floors = {f"{path.parent.name}/" for path in tree.modules() if path.parent.parent.name == "proxy"}
+    leaves = {path.stem for path in tree.modules() if path.parent.name == "proxy" and not path.stem.startswith("__")}
+
+    assert [place for place in sorted(floors | leaves) if place not in page] == []
+
+
+def test_every_file_that_the_architecture_names_exists():
+    page = (tree.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+/\w+\.py)`", page)
+
+    assert named
+    assert [name for name in named if not (tree.ROOT / "proxy" / name).is_file()] == []

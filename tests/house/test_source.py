@@ -5,8 +5,15 @@ import pytest
 
 from tests.house import tree
 
-# Where a secret may become text: each place is one where its bytes leave the process, or where they are looked for.
-REVEALING = frozenset[str]()
+# Where a secret may become text, and why: its bytes leave the process there, or they are compared or looked for.
+REVEALING = {
+    "proxy/exchange/inject.py": "the access token goes onto the request",
+    "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
+    "proxy/inbound/reverse.py": "a caller's credential is compared with the listener's",
+    "proxy/oauth/request.py": "client secret, password and refresh token go to the token endpoint",
+    "proxy/observe/redact.py": "finished log lines are searched for every secret that is alive",
+    "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
+}
 
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
@@ -44,7 +51,7 @@ def test_no_module_has_a_name_that_says_nothing():
 def test_secrets_are_revealed_only_where_their_bytes_leave():
     revealing = {tree.name(path) for path in tree.modules() if any(calls(path, "reveal"))}
 
-    assert revealing == REVEALING
+    assert revealing == set(REVEALING)
 
 
 def test_every_task_has_a_name():
