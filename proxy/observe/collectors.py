@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.oauth.failure import Outcome
 from proxy.problem import PROBLEMS
+from proxy.tokens.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,28 +23,8 @@ if TYPE_CHECKING:
     from proxy.exchange.record import ConnectionCounters, ProcessCounters
     from proxy.histogram import Histogram
 
-TOKEN_STATES: Final = (
-    "none",
-    "valid",
-    "due",
-    "expired",
-    "spent",
-    "disputed",
-    "backoff",
-    "braked",
-    "authorization_required",
-    "not_applicable",
-)
-TOKEN_OUTCOMES: Final = (
-    "ok",
-    "transport",
-    "timeout",
-    "malformed",
-    "invalid_grant",
-    "invalid_client",
-    "other_error",
-    "rate_limited",
-)
+_STATES: Final = tuple(state.value for state in State)
+_OUTCOMES: Final = tuple(outcome.value for outcome in Outcome)
 _PREFIX: Final = "iclient_proxy_"
 # A histogram of so many connections is rendered in about 0.3 ms.
 _STEP: Final = 50
@@ -55,7 +37,7 @@ class TokenView(Protocol):
 
     @property
     def state(self) -> str:
-        """One of `TOKEN_STATES`."""
+        """The value of a `State`."""
         ...
 
     @property
@@ -215,7 +197,7 @@ def _replays(_: _Text, of: Watched) -> Iterator[str]:
 
 def _token_requests(_: _Text, of: Watched) -> Iterator[str]:
     if of.requests is not None:
-        counts = {(grant, outcome): 0 for grant in of.grants for outcome in TOKEN_OUTCOMES}
+        counts = {(grant, outcome): 0 for grant in of.grants for outcome in _OUTCOMES}
         counts.update(of.requests.outcomes)
         head = f'{_PREFIX}token_requests_total{{connection="{of.counters.connection}",grant="'
         for (grant, outcome), count in counts.items():
@@ -239,7 +221,7 @@ def _token_state(_: _Text, of: Watched) -> Iterator[str]:
         return
     now = of.token().state if of.token is not None else "not_applicable"
     head = f'{_PREFIX}token_state{{connection="{of.counters.connection}",state="'
-    for state in TOKEN_STATES:
+    for state in _STATES:
         yield f'{head}{state}"}} {1 if state == now else 0}\n'
 
 
