@@ -1,0 +1,165 @@
+"""The product as operators run it: a process of its own, known by its log lines, its listeners and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.support.client import Client, Response
+from tests.support.deadline import awaiting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT: Final = Path(__file__).parents[2]
+# What no process may ever write: a traceback, a task nobody looked at, a resource nobody closed, a secret.
+NEVER_WRITTEN: Final = ("Traceback", "never retrieved", "never awaited", "ResourceWarning", "was destroyed but", "canary-")
+
+Address = tuple[str, int]
+
+
+class Process:
+    """One run of the product. `lines` is everything it has written so far, on either of its two outputs."""
+
+    def __init__(self, running: asyncio.subprocess.Process) -> None:
+        self._running = running
+        self.lines: list[str] = []
+        self.listening: dict[str, list[Address]] = {}
+        self._changed = asyncio.Condition()
+        self._readers = [
+            asyncio.create_task(self._read(output), name=f"output of the process {running.pid}")
+            for output in (running.stdout, running.stderr)
+            if output is not None
+        ]
+
+    @classmethod
+    async def start(
+        cls, definitions: Mapping[str, Any], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Write the definitions into `folder` and run the product on them; see `until_listening`."""
+        file = folder / "definitions.yaml"
+        file.write_text(json.dumps(definitions, indent=1))  # JSON is YAML, and has no aliases
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy", "run", "--config", str(file),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            cwd=folder, limit=1 << 20,
+            env={
+                "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT),
+                "PYTHONWARNINGS": "default::ResourceWarning", **(environment or {}),
+            },
+        )  # fmt: skip
+        return cls(running)
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
+    def reverse(self) -> Address:
+        """The address of the first reverse listener."""
+        return self.listening["reverse"][0]
+
+    @property
+    def admin(self) -> Address:
+        """The address of the admin listener."""
+        return self.listening["admin"][0]
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    async def until_listening(self, *listeners: str) -> None:
+        """Wait until each of these listeners has said where it listens."""
+        wanted = set(listeners or ("reverse", "admin"))
+        await self._until(f"listeners {sorted(wanted)}", lambda: wanted <= self.listening.keys())
+
+    async def until_written(self, words: str) -> str:
+        """Wait until a line holds these words; return it."""
+        await self._until(f"the words {words!r}", lambda: any(words in line for line in self.lines))
+        return next(line for line in self.lines if words in line)
+
+    async def _until(self, what: str, holds: Any) -> None:
+        async with awaiting(what, 30), self._changed:
+            await self._changed.wait_for(lambda: holds() or all(reader.done() for reader in self._readers))
+        assert holds(), f"the process ended before {what}:\n{self.output}"
+
+    async def _read(self, output: asyncio.StreamReader) -> None:
+        while line := await output.readline():
+            text = line.decode("utf-8", "backslashreplace").rstrip("\n")
+            self.lines.append(text)
+            self._note_listener(text)
+            async with self._changed:
+                self._changed.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _note_listener(self, text: str) -> None:
+        if '"listening"' not in text or not text.startswith("{"):
+            return
+        said = json.loads(text)
+        if said.get("event") == "listening":
+            found = re.fullmatch(r"\[?(.*?)\]?:(\d+)", said["address"])
+            if found:
+                self.listening.setdefault(said["listener"], []).append((found[1], int(found[2])))
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of that event, in order."""
+        found = (json.loads(line) for line in self.lines if line.startswith("{"))
+        return [line for line in found if line.get("event") == event]
+
+    async def admin_get(self, path: str) -> Response:
+        """Ask the admin listener on a stream of its own."""
+        client = await Client.connect(self.admin)
+        try:
+            return await client.ask(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode())
+        finally:
+            await client.close()
+
+    async def metric(self, series: str) -> float:
+        """Return the value of one series (`name` or `name{label="value"}`) without our prefix; 0 when it is not there."""
+        text = (await self.admin_get("/metrics")).body.decode()
+        found = re.search(rf"^iclient_proxy_{re.escape(series)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def open_files(self) -> int:
+        """Return how many file descriptors the process holds."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the process."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal, if the process still runs."""
+        if self._running.returncode is None:
+            self._running.send_signal(number)
+
+    async def exit_status(self, seconds: float = 20) -> int:
+        """Wait for the end of the process; return its exit status once all its output is read."""
+        async with awaiting("the end of the process", seconds):
+            await asyncio.gather(*self._readers)
+            return await self._running.wait()
+
+    async def stop(self) -> int:
+        """Send SIGTERM, wait for the end and return the exit status; whatever happens, no process is left."""
+        try:
+            self.signal()
+            return await self.exit_status()
+        finally:
+            if self._running.returncode is None:
+                self._running.kill()
+                await self._running.wait()
+            await asyncio.gather(*self._readers)
+            self._running._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio leaves it to the collector
+
+    def assert_clean(self) -> None:
+        """Assert that nothing was written that may never be."""
+        for words in NEVER_WRITTEN:
+            assert words not in self.output, f"the process wrote {words!r}:\n{self.output[-4000:]}"

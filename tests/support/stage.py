@@ -1,0 +1,214 @@
+"""A stage: the product in a process, an authorization server, and for every test a connection and an upstream of its own.
+
+One process serves all the tests of a module, so that hundreds of cases are quick; since each has its own connection,
+U and T are exact, and no test sees another's pool or token.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote
+
+from tests.support.client import Client, Response
+from tests.support.process import Process
+from tests.support.upstream import OK_BODY, Upstream, listen, response
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.upstream import Request
+
+SECRET: Final = f"canary-secret-{secrets.token_hex(8)}"
+
+
+class TokenEndpoint:
+    """A token endpoint that gives each client `canary-token-CLIENT-1`, `-2` … and counts T per client."""
+
+    def __init__(self) -> None:
+        self._server = Upstream(listen())
+        self._server.always(self._answer)
+        self.url = f"http://127.0.0.1:{self._server.port}/token"
+        self.authority = f"127.0.0.1:{self._server.port}"
+        self.asked: dict[str, int] = {}
+        self.held: dict[str, asyncio.Event] = {}
+        self.failing: set[str] = set()
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def _answer(self, request: Request) -> None:
+        form = parse_qs((await request.read_body()).decode())
+        [basic] = request.values(b"authorization")
+        client, _, secret = base64.b64decode(basic.removeprefix(b"Basic ")).decode().partition(":")
+        assert (request.line, unquote(secret)) == (b"POST /token HTTP/1.1", SECRET)
+        assert form["grant_type"] == ["client_credentials"]
+        self.asked[client] = self.asked.get(client, 0) + 1
+        gate = self.held.get(client)
+        if gate is not None:
+            await gate.wait()
+        if client in self.failing:
+            await request.send(response(b'{"error": "temporarily_unavailable"}', status=b"503 Service Unavailable"))
+            return
+        token = f"canary-token-{client}-{self.asked[client]}"
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
+        await request.send(response(json.dumps(answer).encode(), b"Content-Type: application/json"))
+
+    async def asked_by(self, client: str, times: int) -> None:
+        """Wait until that client has asked so many times."""
+        while self.asked.get(client, 0) < times:
+            await self._server.arrived(len(self._server.requests) + 1)
+
+
+@dataclass
+class Case:
+    """What one test sees: its connection, its upstream and the listener."""
+
+    name: str
+    upstream: Upstream
+    stage: Stage
+    clients: list[Client]
+
+    @property
+    def prefix(self) -> bytes:
+        return b"/" + self.name.encode()
+
+    @property
+    def host(self) -> bytes:
+        """The line by which a good client names the listener."""
+        host, port = self.stage.process.reverse
+        return b"Host: %s:%d" % (host.encode(), port)
+
+    @property
+    def upstream_requests(self) -> int:
+        """U: how many complete heads the upstream has seen."""
+        return len(self.upstream.requests)
+
+    @property
+    def token_requests(self) -> int:
+        """T: how many token requests the authorization server has seen for this connection."""
+        return self.stage.tokens.asked.get(self.name, 0)
+
+    def token(self, generation: int = 1) -> str:
+        """Return the token of that generation, as the authorization server gives it."""
+        return f"canary-token-{self.name}-{generation}"
+
+    def request(self, *fields: bytes, method: bytes = b"GET", target: bytes = b"/x", body: bytes = b"") -> bytes:
+        """Return a request for this connection: only the fields given, and `Host`."""
+        return self.raw(b"%s %s%s HTTP/1.1" % (method, self.prefix, target), self.host, *fields, body=body)
+
+    @staticmethod
+    def raw(*lines: bytes, body: bytes = b"") -> bytes:
+        """Return these lines and an empty one, then the body."""
+        return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+    async def connect(self, *, receive_buffer: int | None = None) -> Client:
+        """Open a stream to the reverse listener; it is closed after the test."""
+        client = await Client.connect(self.stage.process.reverse, receive_buffer=receive_buffer)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, raw: bytes) -> Response:
+        """Send one request on a fresh stream and read the response."""
+        return await (await self.connect()).ask(raw)
+
+    async def warm(self) -> Client:
+        """Have the token and a pooled upstream stream ready; return the client's stream, forget what was counted."""
+        client = await self.connect()
+        warmed = await client.ask(self.request(target=b"/warm"))
+        assert (warmed.status, warmed.body) == (200, OK_BODY)
+        self.upstream.requests.clear()
+        return client
+
+    async def assert_refused(self, raw: bytes, status: int = 400, code: str = "bad_request") -> None:
+        """Send what must not pass: one own answer, then the end of the stream; U=0 and T=0."""
+        client = await self.connect()
+        refused = await client.ask(raw)
+        assert (refused.status, refused.code) == (status, code)
+        assert await client.is_closed()
+        assert (self.upstream_requests, self.token_requests) == (0, 0)
+
+    async def assert_serves(self) -> None:
+        """I3: a following good request on a fresh stream succeeds with U=1 and the right body."""
+        self.upstream.behave()
+        before = self.upstream_requests
+        good = await self.ask(self.request(target=b"/afterwards"))
+        assert (good.status, good.body) == (200, OK_BODY), good
+        assert self.upstream_requests == before + 1
+        assert b"/afterwards" in self.upstream.requests[-1].target
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.close()
+        await self.upstream.close()
+
+
+class Stage:
+    """The process and what is around it; `connections` maps each name to what its definition adds to the usual."""
+
+    def __init__(self, connections: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+        self.tokens = TokenEndpoint()
+        self._listening = {name: listen() for name in connections}
+        self._connections = connections
+        self._settings = settings
+
+    def definitions(self) -> dict[str, Any]:
+        """Return what the operator of this stage wrote."""
+        return {
+            "listeners": {"reverse": {"bind": "127.0.0.1:0"}, "admin": {"bind": "127.0.0.1:0"}},
+            "shutdown": {"drain_delay": "10ms", "grace": "5s"},
+            **self._settings,
+            "connections": {name: self._connection(name, extra) for name, extra in self._connections.items()},
+        }
+
+    def _connection(self, name: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        port = self._listening[name].getsockname()[1]
+        usual = {
+            "base_url": f"http://127.0.0.1:{port}",
+            "prefetch": False,
+            "iclient": {
+                "grant_type": "client_credentials",
+                "token_url": self.tokens.url,
+                "client_id": name,
+                "client_secret": {"env": "CLIENT_SECRET"},
+                "valid_domains": [self.tokens.authority],
+                "allow_insecure": True,
+            },
+        }
+        definition = {**usual, **extra}
+        definition["base_url"] = definition["base_url"].replace("PORT", str(port))
+        return definition
+
+    async def start(self, folder: Path) -> None:
+        await self.tokens.start()
+        self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET})
+        await self.process.until_listening()
+
+    async def case(self, name: str, tls: Any = None) -> Case:
+        """Open the upstream of one connection and hand it to a test."""
+        upstream = Upstream(self._listening.pop(name), tls)
+        await upstream.start()
+        return Case(name, upstream, self, [])
+
+    async def close(self) -> None:
+        """Stop everything, and hold the process to what no process may leave behind."""
+        try:
+            metrics = (await self.process.admin_get("/metrics")).body
+            status = await self.process.stop()
+        finally:
+            for listening in self._listening.values():
+                listening.close()
+            await self.tokens.close()
+        self.process.assert_clean()
+        assert b"canary-" not in metrics
+        assert status == 0, self.process.output[-2000:]
+
+
