@@ -19,7 +19,7 @@ class Kept:
 
 
 def exchange(**changes):
-    record = ExchangeRecord()
+    record = ExchangeRecord("", b"", b"")
     values = {
         "connection": "crm",
         "method": b"GET",
