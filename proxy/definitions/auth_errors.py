@@ -75,11 +75,26 @@ RULE: Final = Block(
         ),
     },
 )
+
+
+@dataclass(frozen=True)
+class RuleList(Kind[Sequence]):
+    """A list of rules, looked at when the whole is."""
+
+    def read(self, node: Node, reading: Reading) -> Sequence:
+        if not isinstance(node, Sequence):
+            raise reading.refused(node, "wrong_type", f"expected a list of rules, found {described(node)}")
+        return node
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": RULE.schema()}
+
+
 LONG: Final = Block(
     "auth_errors",
     {
-        "any": Key(ListOf(RULE), "Rules of which one has to match."),
-        "never": Key(ListOf(RULE), "Rules that win over those in any."),
+        "any": Key(RuleList(), "Rules of which one has to match."),
+        "never": Key(RuleList(), "Rules that win over those in any."),
     },
 )
 
@@ -95,10 +110,8 @@ class AuthErrorsKind(Kind[AuthErrors]):
             written = _rules(node, "any", reading)
         elif isinstance(node, Mapping):
             fields = LONG.read(node, reading)
-            if fields.broken:
-                raise UnreadableError
-            written = _rules(fields.nodes["any"], "any", reading) if "any" in fields else ()
-            never_written = _rules(fields.nodes["never"], "never", reading) if "never" in fields else ()
+            written = _rules(fields.values.get("any"), "any", reading)
+            never_written = _rules(fields.values.get("never"), "never", reading)
         else:
             raise reading.refused(node, "wrong_type", f"expected a list of rules, found {described(node)}")
         never = tuple(rule for rule, _ in never_written)
@@ -121,31 +134,22 @@ class AuthErrorsKind(Kind[AuthErrors]):
         return {"anyOf": [{"type": "array", "items": RULE.schema()}, LONG.schema()]}
 
 
-def _rules(node: Node, group: str, reading: Reading) -> Rules:
-    if not isinstance(node, Sequence):
-        raise reading.refused(node, "wrong_type", f"expected a list of rules, found {described(node)}")
+def _rules(node: Sequence | None, group: str, reading: Reading) -> Rules:
     rules = []
-    broken = False
-    for index, item in enumerate(node.items):
+    for index, item in enumerate(node.items if node is not None else ()):
         try:
             fields = RULE.read(item, reading)
         except UnreadableError:
-            broken = True
             continue
-        if not fields.broken and not fields.nodes.keys() & {"status", "www_authenticate"}:
-            reading.fault(
-                item, "rule_empty", "the rule names neither status nor www_authenticate; it would match every response"
-            )
-            broken = True
-        elif not fields.broken and fields.values.get("status") == ():
+        if fields.broken:
+            continue
+        if not fields.nodes.keys() & {"status", "www_authenticate"}:
+            message = "the rule names neither status nor www_authenticate; it would match every response"
+            reading.fault(item, "rule_empty", message)
+        elif fields.values.get("status") == ():
             reading.fault(fields.nodes["status"], "rule_never_matches", "an empty list of statuses never matches")
-            broken = True
-        elif fields.broken:
-            broken = True
         else:
             rules.append((AuthErrorRule(**{"name": f"{group}[{index}]", **fields.values}), item))
-    if broken:
-        raise UnreadableError
     return tuple(rules)
 
 

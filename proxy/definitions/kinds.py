@@ -126,6 +126,8 @@ class Duration(Kind[float]):
         text = scalar(node, reading, "a duration such as 30s").text
         if text == "0":
             text = "0s"
+        elif text.startswith("-") and (_NUMBER.fullmatch(text) or parse_duration(text[1:])):
+            raise reading.refused(node, "out_of_range", f"{text} is not between {self.low} and {self.high}")
         elif _NUMBER.fullmatch(text):
             raise reading.refused(node, "wrong_type", f"{text} has no unit; write {text.lstrip('+-')}s for seconds")
         seconds = parse_duration(text)

@@ -169,8 +169,8 @@ LISTENERS: Final = Block(
 
 def listeners(fields: Fields, reading: Reading) -> tuple[Listeners, list[tuple[Bind, Node]]]:
     """Return the listeners as written, and each written or default bind with the node a fault about it points at."""
-    written = fields.values.get("reverse", ()) if "reverse" in fields else None
-    reverse = (ReverseListener(),) if written is None else tuple(_reverse(one, reading) for one in written or ())
+    written: tuple[Fields, ...] | None = (fields.values.get("reverse") or ()) if "reverse" in fields else None
+    reverse = (ReverseListener(),) if written is None else tuple(_reverse(one, reading) for one in written)
     admin: AdminListener | None = AdminListener()
     if "admin" in fields:
         block = fields.values.get("admin")

@@ -48,7 +48,7 @@ class PrivateKey(Kind[KeyText]):
     def read(self, node: Node, reading: Reading) -> KeyText:
         if isinstance(node, Scalar) and node.text.startswith(BEGIN):
             return private_key(node, _repaired(inline(node, reading)), reading)
-        return private_key(node, _pem(node, reading), reading)
+        return private_key(node, _pem(node, reading, secret=True), reading)
 
     def schema(self) -> dict[str, Any]:
         return _SCHEMA
@@ -57,7 +57,7 @@ class PrivateKey(Kind[KeyText]):
 _SCHEMA: Final = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/env"}, {"$ref": "#/$defs/file"}]}
 
 
-def _pem(node: Node, reading: Reading) -> str:
+def _pem(node: Node, reading: Reading, *, secret: bool = False) -> str:
     if isinstance(node, Mapping):
         text = referred(node, reading)
     elif isinstance(node, Scalar) and not node.is_null and node.text:
@@ -69,7 +69,7 @@ def _pem(node: Node, reading: Reading) -> str:
     if not text.startswith(BEGIN):
         if "\n" in text:
             raise reading.refused(node, "tls_pem_invalid", "this is not PEM: it does not begin with -----BEGIN")
-        text = file_text(node, text, reading, MAX_BYTES).text
+        text = file_text(node, text, reading, MAX_BYTES, named=not secret).text
     if BEGIN not in text:
         raise reading.refused(node, "tls_pem_invalid", "this is not PEM: there is no -----BEGIN in it")
     return _repaired(text)

@@ -102,7 +102,6 @@ class Headers(Kind[tuple[Header, ...]]):
 
     def read(self, node: Node, reading: Reading) -> tuple[Header, ...]:
         headers: dict[str, Header] = {}
-        broken = False
         for name, child in as_mapping(node, reading).entries.items():
             try:
                 header = self._header(name, child, reading)
@@ -113,11 +112,8 @@ class Headers(Kind[tuple[Header, ...]]):
                         f"this header is already set at {first.node.place}; case makes no difference",
                     )
             except UnreadableError:
-                broken = True
-                continue
+                continue  # the rest is looked at all the same: other checks need it
             headers[name.lower()] = header
-        if broken:
-            raise UnreadableError
         return tuple(headers.values())
 
     def _header(self, name: str, node: Node, reading: Reading) -> Header:

@@ -25,12 +25,17 @@ class FileText:
 
 
 class FileRefusedError(Exception):
-    """The file can't be used: a fault code and a message that names the path, never what is in it."""
+    """The file can't be used: a fault code and a message that never says what is in it.
 
-    def __init__(self, code: str, message: str) -> None:
+    `message` names the path; `anonymous` does not, for a path that may be a secret in the wrong place.
+    """
+
+    def __init__(self, code: str, path: Path, reason: str) -> None:
+        name = str(path) if str(path).isprintable() else repr(str(path))
         self.code = code
-        self.message = message
-        super().__init__(message)
+        self.message = reason.format(file=f"the file {name}")
+        self.anonymous = reason.format(file="the file named here")
+        super().__init__(self.message)
 
 
 def read_text(path: Path, read: Callable[[int, int], bytes] = os.read, *, limit: int = MAX_BYTES) -> FileText:
@@ -43,19 +48,18 @@ def read_text(path: Path, read: Callable[[int, int], bytes] = os.read, *, limit:
         data, state = _read_once(path, read, limit)
         if data is not None:
             return _text(path, data, state)
-    raise FileRefusedError(
-        "secret_changed_while_reading", f"the file {path} changes while it is read; write it beside and rename it"
-    )
+    reason = "{file} changes while it is read; write it beside and rename it"
+    raise FileRefusedError("secret_changed_while_reading", path, reason)
 
 
 def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tuple[bytes | None, os.stat_result]:
     try:
         # Not blocking, since a named pipe would hold the start up for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileRefusedError("secret_file_missing", f"there is no file {path}") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileRefusedError("secret_file_missing", path, "{file} does not exist") from None
     except (OSError, ValueError) as error:
-        raise FileRefusedError("secret_file_unreadable", f"the file {path} can't be read: {_reason(error)}") from error
+        raise _unreadable(path, error) from None
     try:
         before = os.fstat(descriptor)
         _check(path, before, limit)
@@ -64,7 +68,7 @@ def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tup
             data += chunk
         after = os.fstat(descriptor)
     except OSError as error:
-        raise FileRefusedError("secret_file_unreadable", f"the file {path} can't be read: {_reason(error)}") from error
+        raise _unreadable(path, error) from None
     finally:
         os.close(descriptor)
     whole = len(data) == after.st_size and _identity(before) == _identity(after)
@@ -73,22 +77,22 @@ def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tup
 
 def _check(path: Path, state: os.stat_result, limit: int) -> None:
     if stat.S_ISDIR(state.st_mode):
-        raise FileRefusedError("secret_file_directory", f"{path} is a directory; name a file")
+        raise FileRefusedError("secret_file_directory", path, "{file} is a directory; name a file in it")
     if not stat.S_ISREG(state.st_mode):
-        raise FileRefusedError("secret_file_not_regular", f"{path} is not a regular file")
+        raise FileRefusedError("secret_file_not_regular", path, "{file} is not a regular file")
     if state.st_size > limit:
-        raise FileRefusedError("secret_file_too_large", f"the file {path} is larger than {limit // 1024} KiB")
+        raise FileRefusedError("secret_file_too_large", path, f"{{file}} is larger than {limit // 1024} KiB")
     if state.st_mode & stat.S_IWOTH:
-        raise FileRefusedError("secret_file_world_writable", f"everyone may write to {path}; run chmod o-w on it")
+        reason = "{file} can be written by everyone; run chmod o-w on it"
+        raise FileRefusedError("secret_file_world_writable", path, reason)
 
 
 def _text(path: Path, data: bytes, state: os.stat_result) -> FileText:
     try:
         text = data.decode()
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError:
         # Without the cause: its text quotes bytes of the secret.
-        del error
-        raise FileRefusedError("secret_file_not_text", f"the file {path} is not UTF-8 text") from None
+        raise FileRefusedError("secret_file_not_text", path, "{file} is not UTF-8 text") from None
     stripped = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
     exposed = bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not _mounted(path)
     return FileText(stripped, stripped != text, exposed)
@@ -103,7 +107,6 @@ def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
     return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (
-        os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
-    ).lower()
+def _unreadable(path: Path, error: OSError | ValueError) -> FileRefusedError:
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
+    return FileRefusedError("secret_file_unreadable", path, f"{{file}} can't be read: {reason.lower()}")

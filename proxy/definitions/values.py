@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.definitions.kinds import Kind, without_placeholder
 from proxy.definitions.later import LATER_KEYS, not_yet
 from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
+from proxy.definitions.reading import UnreadableError
 from proxy.definitions.secretfile import MAX_BYTES, FileRefusedError, FileText, read_text
 from proxy.definitions.spelling import hint
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading, UnreadableError
+    from proxy.definitions.reading import Reading
 
 FORMS: Final = ("env", "file")
 
@@ -94,8 +95,10 @@ class SecretValue(Kind[Secret]):
 def inline(node: Scalar, reading: Reading) -> str:
     """Return a secret that is written out in the file, if that is allowed, with a warning that names its place only."""
     if (other := misread(node, secret=True)) is not None:
-        raise reading.refused(node, "secret_not_string", f"YAML reads this secret as {other}; quote the value")
-    if not node.text.strip():
+        reading.fault(node, "secret_not_string", f"YAML reads this secret as {other}; quote the value")
+        if node.is_null:
+            raise UnreadableError
+    elif not node.text.strip():
         raise reading.refused(node, "secret_empty", "the secret is empty")
     if not reading.allow_inline_secrets:
         raise reading.refused(
@@ -124,20 +127,24 @@ def referred(node: Mapping, reading: Reading) -> str:
     return text
 
 
-def file_text(node: Node, path: str, reading: Reading, limit: int = MAX_BYTES) -> FileText:
-    """Return what is in the file at `path`, from the folder that was named to the loader; read once a load."""
+def file_text(node: Node, path: str, reading: Reading, limit: int = MAX_BYTES, *, named: bool = True) -> FileText:
+    """Return what is in the file at `path`, from the folder that was named to the loader; read once a load.
+
+    `named` is False where the path may be a secret that stands in the wrong place: then no message quotes it.
+    """
     full = file_path(node, path, reading)
     key = str(full)
     if key not in reading.files:
         try:
             reading.files[key] = read_text(full, limit=limit)
         except FileRefusedError as refused:
-            raise reading.refused(node, refused.code, refused.message) from refused
+            message = refused.message if named else refused.anonymous
+            raise reading.refused(node, refused.code, message) from None
     text = reading.files[key]
     if text.newline_stripped:
         reading.note(node, "newline_stripped", f"trailing newline stripped from {full}")
     if text.exposed:
-        reading.warn(node, "secret_file_world_readable", f"everyone may read {full}; run chmod o-r on it")
+        reading.warn(node, "secret_file_world_readable", f"everyone may read the file {full}; run chmod o-r on it")
     return text
 
 
