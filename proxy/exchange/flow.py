@@ -15,13 +15,13 @@ decision is made by a pure function of `rewrite`, `classify` or `policy`. The ph
 
 from __future__ import annotations
 
-from enum import Enum
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from proxy.access_token import Refused
 from proxy.errors import Refusal
 from proxy.exchange.admit import admit, keeps_own_credential
+from proxy.exchange.phase import Phase
 from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.rewrite import request_head, response_head, upstream_target
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.access_token import AccessToken
-    from proxy.exchange.plan import Plan
+    from proxy.exchange.plan import Plan, TokenSource, TokenVerdicts
     from proxy.exchange.stream import Client, Stream
     from proxy.exchange.surroundings import Surroundings
     from proxy.wire.request import RequestHead
@@ -46,26 +46,14 @@ _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
-class Phase(Enum):
-    """Where an exchange is."""
-
-    TOKEN = "waits for a token"
-    STREAM = "waits for an upstream stream"
-    RESPONSE = "waits for the response"
-    RENEWAL = "holds a refused response while the token is renewed"
-    BODY = "relays the response"
-    TUNNEL = "is a tunnel"
-    OVER = "is over"
-
-
 class Exchange:
     """See the module's first lines. Fills the ports `Waiter`, `Uploader` and, after an upgrade, feeds a `Tunnel`."""
 
     __slots__ = (
-        "_added", "_began", "_bytes_out", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
-        "_held_piece", "_interim", "_phase", "_plan", "_relayed", "_renewed", "_repeatable", "_seconds_token",
-        "_seconds_upstream", "_sent_at", "_status", "_stream", "_strip", "_surroundings", "_target", "_task",
-        "_token", "_token_asked_at", "_tunnel", "_upload", "attempt",
+        "_added", "_began", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
+        "_held_piece", "_interim", "_phase", "_plan", "_record", "_relayed", "_repeatable",
+        "_sent_at", "_stream", "_strip", "_surroundings", "_target", "_task",
+        "_token", "_token_asked_at", "_tunnel", "_upload",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +65,7 @@ class Exchange:
         self._head = head
         self._strip = strip_authorization
         self._began = perf_counter()
+        self._record = ExchangeRecord(plan.name, head.method, head.target)
         self._phase = Phase.TOKEN
         self._target = b""
         self._token: AccessToken | None = None
@@ -85,7 +74,6 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
         self._relayed = False
-        self._renewed = False
         self._closes = False
         self._decoded = False
         self._added = b""
@@ -93,13 +81,8 @@ class Exchange:
         self._held_piece = b""
         self._held_done = False
         self._interim = 0
-        self._status = 0
-        self._bytes_out = 0
         self._sent_at = 0.0
-        self._seconds_upstream = 0.0
-        self._seconds_token = 0.0
         self._token_asked_at = 0.0
-        self.attempt = 0
         surroundings.counters.in_flight += 1
 
     # The request comes in
@@ -126,7 +109,7 @@ class Exchange:
                 upload.keep(plan.replay.body_limit, surroundings.memory)
         token = plan.tokens.take()
         if token is None:
-            self._wait_for_token()
+            self._wait_for_token(plan.tokens)
             return
         self._token = token
         self._send()
@@ -146,9 +129,9 @@ class Exchange:
         if self._phase is Phase.OVER:
             return
         if self._relayed or self._phase is Phase.BODY:
-            self._status = self._status or refusal.problem.status
+            self._record.status = self._record.status or refusal.problem.status
             self._end_upstream()
-            self._record()
+            self._close_record()
             self._client.abort()
             return
         self._answer(refusal)
@@ -161,9 +144,9 @@ class Exchange:
             self._tunnel.lost()
             return
         if self._phase is not Phase.BODY:
-            self._status = _CLIENT_LEFT
+            self._record.status = _CLIENT_LEFT
         self._end_upstream()
-        self._record()
+        self._close_record()
 
     def client_blocked(self, *, on: bool) -> None:
         """The application takes no more (or takes again)."""
@@ -172,22 +155,20 @@ class Exchange:
 
     # A token is found, the request is sent
 
-    def _wait_for_token(self) -> None:
+    def _wait_for_token(self, tokens: TokenSource) -> None:
         self._token_asked_at = perf_counter()
-        self._task = self._surroundings.loop.create_task(self._await_token(), name=f"token for {self._plan.name}")
+        self._task = self._surroundings.loop.create_task(self._await_token(tokens), name=f"token for {self._plan.name}")
 
-    async def _await_token(self) -> None:
-        tokens = self._plan.tokens
-        assert tokens is not None
+    async def _await_token(self, tokens: TokenSource) -> None:
         try:
             token = await tokens.wait()
         except Refusal as refusal:
             self._task = None
-            self._seconds_token += perf_counter() - self._token_asked_at
+            self._record.seconds_token += perf_counter() - self._token_asked_at
             self._no_token(refusal)
             return
         self._task = None
-        self._seconds_token += perf_counter() - self._token_asked_at
+        self._record.seconds_token += perf_counter() - self._token_asked_at
         if self._phase is Phase.RENEWAL:
             self._replay(token)
         elif self._phase is Phase.TOKEN:
@@ -203,7 +184,7 @@ class Exchange:
             self._answer(refusal)
 
     def _send(self) -> None:
-        self.attempt += 1
+        self._record.attempts += 1
         stream = self._plan.streams.take()
         if stream is None:
             self._phase = Phase.STREAM
@@ -249,7 +230,7 @@ class Exchange:
             self._interim_response(head, piece)
             return
         plan = self._plan
-        self._seconds_upstream += perf_counter() - self._sent_at
+        self._record.seconds_upstream += perf_counter() - self._sent_at
         if done:
             self._stream = None
         if status == 407:
@@ -258,11 +239,14 @@ class Exchange:
                 Refusal(PROBLEMS["upstream_protocol_error"], "an upstream may not ask for a proxy's credential")
             )
             return
-        if self._token is not None:
+        token, tokens, verdicts = self._token, plan.tokens, plan.verdicts
+        if token is not None and tokens is not None and verdicts is not None:
             rule = plan.classifier.judge(head) if plan.classifier.suspects[status] else None
             if rule is None:
                 self._accepted()
-            elif self._refused(head, piece, rule, done=done):
+            elif self._refused(head, rule, token, verdicts):
+                self._hold(head, piece, done=done)
+                self._renew(token, tokens)
                 return
         self._relay(head, piece, done=done)
 
@@ -270,37 +254,37 @@ class Exchange:
         verdicts, token = self._plan.verdicts, self._token
         if verdicts is not None and verdicts.unproven and token is not None:
             verdicts.accepted(token)
-        if self._renewed:
+        if self._record.renewed:
             self._plan.counters.replays["accepted"] += 1
 
-    def _refused(self, head: ResponseHead, piece: bytes, rule: str, *, done: bool) -> bool:
-        """Take note of an auth error; whether the response is held back for a second attempt."""
-        plan, verdicts, token = self._plan, self._plan.verdicts, self._token
-        assert verdicts is not None
-        assert token is not None
-        counters = plan.counters
+    def _refused(self, head: ResponseHead, rule: str, token: AccessToken, verdicts: TokenVerdicts) -> bool:
+        """Take note of an auth error; whether the request is sent once more, with another token."""
+        counters, attempt = self._plan.counters, self._record.attempts
         counters.auth_errors[rule] = counters.auth_errors.get(rule, 0) + 1
-        renews = verdicts.refused(token, replayed=self.attempt > 1) is Refused.RETRY
-        way = decide(rule=rule, attempt=self.attempt, replayable=self._replayable(head.status))
-        if self.attempt > 1:
+        renews = verdicts.refused(token, replayed=attempt > 1) is Refused.RETRY
+        way = decide(rule=rule, attempt=attempt, replayable=self._replayable(head.status))
+        if attempt > 1:
             counters.replays["refused"] += 1
         elif not renews:
             counters.replays["cooldown"] += 1
         elif way is Next.RELAY_AND_RENEW:
             counters.replays["not_replayable"] += 1
             self._added = _NOT_REPLAYABLE
-        if not renews or way is not Next.REPLAY:
-            return False
+        return renews and way is Next.REPLAY
+
+    def _hold(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
+        """Keep a refused response: it is relayed if no other token can be had."""
         self._phase = Phase.RENEWAL
         self._held, self._held_piece, self._held_done = head, piece, done
         if self._stream is not None:
             self._stream.hold(on=True)
-        newer = plan.tokens.take() if plan.tokens is not None else None
-        if newer is not None and newer is not token:
+
+    def _renew(self, refused: AccessToken, tokens: TokenSource) -> None:
+        newer = tokens.take()
+        if newer is not None and newer is not refused:
             self._replay(newer)
         else:
-            self._wait_for_token()
-        return True
+            self._wait_for_token(tokens)
 
     def _replayable(self, status: int) -> bool:
         if not self._repeatable or self._relayed or not may_replay(self._plan.replay, self._head.method, status):
@@ -313,26 +297,27 @@ class Exchange:
         self._end_upstream()
         self._held, self._held_piece = None, b""
         self._token = token
-        self._renewed = True
+        self._record.renewed = True
         self._upload.rewind()
         self._send()
 
     def _release_held(self) -> None:
         head, piece = self._held, self._held_piece
-        assert head is not None
+        if head is None:
+            return
         self._held, self._held_piece = None, b""
         stream = self._stream
         self._relay(head, piece, done=self._held_done)
         if stream is not None:
             stream.hold(on=False)
         elif not self._held_done:  # the upstream broke off while its response was held
-            self._record()
+            self._close_record()
             self._client.abort()
 
     def _relay(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
         request = self._head
         self._phase = Phase.BODY
-        self._status = head.status
+        self._record.status = head.status
         fields = head.fields
         self._decoded = fields.chunked and request.version == 0
         has_no_body = request.method == b"HEAD" or head.status in (204, 304)
@@ -351,7 +336,7 @@ class Exchange:
             added += _KEEP_ALIVE
         data = response_head(self._plan, head, self._target, added=added, decoded=self._decoded)
         self._relayed = True
-        self._bytes_out = len(piece)
+        self._record.bytes_out = len(piece)
         self._client.send(data + piece if piece else data)
         if done:
             self._finish()
@@ -378,7 +363,7 @@ class Exchange:
             if done:
                 self._stream = None
             return
-        self._bytes_out += len(data)
+        self._record.bytes_out += len(data)
         if data:
             self._client.send(data)
         if done:
@@ -391,7 +376,7 @@ class Exchange:
         if self._phase is Phase.OVER:
             return
         if self._phase is Phase.BODY:
-            self._record()
+            self._close_record()
             self._client.abort()
             return
         if self._phase is Phase.RENEWAL:  # the held response can't be completed; the second attempt does not need it
@@ -404,13 +389,12 @@ class Exchange:
     def _upgraded(self, head: ResponseHead, rest: bytes) -> None:
         asked = self._head.fields.upgrade
         stream = self._stream
-        assert stream is not None
-        if not asked or head.fields.upgrade != asked:
+        if stream is None or not asked or head.fields.upgrade != asked:
             self._end_upstream()
             self._answer(Refusal(PROBLEMS["upgrade_failed"], "the upstream switches to a protocol nobody asked for"))
             return
         self._phase = Phase.TUNNEL
-        self._status = 101
+        self._record.status = 101
         self._relayed = True
         self._accepted()
         surroundings = self._surroundings
@@ -425,12 +409,11 @@ class Exchange:
             tunnel.from_client(early)
 
     def _tunnel_closed(self) -> None:
-        tunnel = self._tunnel
-        assert tunnel is not None
         self._surroundings.counters.tunnels_open -= 1
-        self._upload.size, self._bytes_out = tunnel.bytes_in, tunnel.bytes_out
+        if self._tunnel is not None:
+            self._upload.size, self._record.bytes_out = self._tunnel.bytes_in, self._tunnel.bytes_out
         self._stream = None
-        self._record()
+        self._close_record()
 
     # The end
 
@@ -440,15 +423,15 @@ class Exchange:
             return
         self._end_upstream()
         problem = refusal.problem
-        self._status = problem.status
+        self._record.status = problem.status
         self._surroundings.count_reply(problem)
         closes = not self._upload.done or not self._head.keeps_alive or self._surroundings.draining
-        request_id = self._record()
+        self._close_record()
         self._client.send(
             answer(
                 problem,
                 refusal.detail,
-                request_id=request_id,
+                request_id=self._record.request_id,
                 connection=self._plan.name,
                 retry_after=refusal.retry_after,
                 close=closes,
@@ -459,7 +442,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self._end_upstream()
-        self._record()
+        self._close_record()
         self._client.finish(reuse=not self._closes)
 
     def _end_upstream(self) -> None:
@@ -472,36 +455,11 @@ class Exchange:
             self._stream.close()
             self._stream = None
 
-    def _record(self) -> str:
-        """Leave the one record of this exchange; returns its id."""
+    def _close_record(self) -> None:
+        """Leave the one record of this exchange."""
         self._phase = Phase.OVER
+        record = self._record
+        record.seconds_total = perf_counter() - self._began
+        record.bytes_in = self._upload.size
         self._upload.drop()
-        surroundings, plan = self._surroundings, self._plan
-        counters, process = plan.counters, surroundings.counters
-        total = perf_counter() - self._began
-        process.in_flight -= 1
-        requests = counters.requests
-        requests[self._status] = requests.get(self._status, 0) + 1
-        counters.duration.observe(total)
-        if self._sent_at:
-            counters.upstream.observe(self._seconds_upstream)
-            process.overhead.observe(total - self._seconds_upstream - self._seconds_token)
-        request_id = surroundings.request_id()
-        recorder = surroundings.recorder
-        if recorder is not None:
-            record = ExchangeRecord()
-            record.connection = plan.name
-            record.method = self._head.method
-            record.path = self._head.target.partition(b"?")[0]
-            record.status = self._status
-            record.attempts = self.attempt
-            record.renewed = self._renewed
-            record.seconds_total = total
-            record.seconds_upstream = self._seconds_upstream
-            record.seconds_token = self._seconds_token
-            record.bytes_in = self._upload.size
-            record.bytes_out = self._bytes_out
-            record.request_id = request_id
-            record.secrets = plan.hidden(self._token)
-            recorder.record(record)
-        return request_id
+        self._surroundings.over(self._plan, record, self._token)

@@ -24,7 +24,7 @@ class HeaderInjector:
         self._line = b""
 
     def line(self, token: AccessToken) -> bytes:
-        """Return `Name: scheme token\\r\\n`."""
+        r"""Return `Name: scheme token\\r\\n`."""
         if token is not self._last:
             self._line = self._name + b": " + self._scheme + token.value.reveal().encode() + b"\r\n"
             self._last = token

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from proxy.exchange.classify import Classifier
 from proxy.exchange.inject import HeaderInjector, QueryInjector
 from proxy.exchange.location import LocationMap
-from proxy.exchange.record import ConnectionCounters
 
 if TYPE_CHECKING:
     from proxy.access_token import AccessToken, Refused
     from proxy.definitions.models import Connection
     from proxy.errors import Refusal
     from proxy.exchange.inject import Injector
+    from proxy.exchange.record import ConnectionCounters
     from proxy.exchange.stream import Stream
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -79,9 +79,26 @@ class Plan:
     """One connection, ready for the data path."""
 
     __slots__ = (
-        "base_path", "classifier", "connection", "counters", "credential_lines", "guards_dots", "host_line", "injector",
-        "location", "name", "replay", "set_lines", "streams", "strip", "timeouts", "tokens", "verdicts",
-        "_hidden", "_hidden_for", "_own_secrets",
+        "_hidden",
+        "_hidden_for",
+        "_own_secrets",
+        "base_path",
+        "classifier",
+        "connection",
+        "counters",
+        "credential_lines",
+        "guards_dots",
+        "host_line",
+        "injector",
+        "location",
+        "name",
+        "replay",
+        "set_lines",
+        "streams",
+        "strip",
+        "timeouts",
+        "tokens",
+        "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -115,13 +132,13 @@ class Plan:
             self.injector = (
                 HeaderInjector(via.header) if via.header is not None else QueryInjector(via.query)  # type: ignore[arg-type]
             )
-        self.credential_lines = (
-            _lines_named(self.injector.name) if isinstance(self.injector, HeaderInjector) else None
-        )
+        self.credential_lines = _lines_named(self.injector.name) if isinstance(self.injector, HeaderInjector) else None
         names = [name.lower().encode() for name, _ in connection.headers]
         self.set_lines = _SetLines(
             _lines_named(*names) if names else None,
-            b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in connection.headers if value is not None),
+            b"".join(
+                f"{name}: {value}\r\n".encode("latin-1") for name, value in connection.headers if value is not None
+            ),
         )
         self.guards_dots = bool(self.base_path) or bool(connection.allowed_paths)
         route = connection.route
@@ -132,7 +149,6 @@ class Plan:
             if route is not None and connection.rewrite_location
             else None
         )
-
 
     def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
         """Return what no log line about this connection may show."""
@@ -163,5 +179,3 @@ def _lines_named(*names: bytes) -> re.Pattern[bytes]:
     """Find whole lines of these names, in every case, with `_` for `-` and with trailing underscores."""
     alternatives = b"|".join(re.escape(name).replace(rb"\-", rb"[-_]") for name in names)
     return re.compile(rb"\r\n(?:" + alternatives + rb")_*:[^\r]*(?=\r)", re.IGNORECASE)
-
-

@@ -19,7 +19,7 @@ REPLAY_OUTCOMES: Final = ("accepted", "refused", "not_replayable", "cooldown")
 
 @dataclass(slots=True)
 class ConnectionCounters:
-    """The counters of one connection; `-` is the one of requests that belong to none. Statuses are keys of `requests`."""
+    """The counters of one connection (`-`: of requests that belong to none). `requests` counts by status."""
 
     connection: str
     requests: dict[int, int] = field(default_factory=dict)
@@ -53,19 +53,21 @@ class ExchangeRecord:
         "request_id", "seconds_token", "seconds_total", "seconds_upstream", "secrets", "status",
     )  # fmt: skip
 
-    connection: str
-    method: bytes
-    path: bytes
-    status: int
-    attempts: int
-    renewed: bool
-    seconds_total: float
-    seconds_upstream: float
-    seconds_token: float
-    bytes_in: int
-    bytes_out: int
-    request_id: str
-    secrets: tuple[bytes, ...]
+    def __init__(self, connection: str, method: bytes, target: bytes) -> None:
+        self.connection = connection
+        self.method = method
+        mark = target.find(b"?")
+        self.path = target if mark < 0 else target[:mark]
+        self.status = 0
+        self.attempts = 0
+        self.renewed = False
+        self.seconds_total = 0.0
+        self.seconds_upstream = 0.0
+        self.seconds_token = 0.0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.request_id = ""
+        self.secrets: tuple[bytes, ...] = ()
 
 
 class Recorder(Protocol):

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refusal
-from proxy.exchange.inject import HeaderInjector, QueryInjector
+from proxy.exchange.inject import HeaderInjector
 from proxy.problem import PROBLEMS
 from proxy.wire.names import cut_named
 
@@ -50,11 +50,35 @@ def request_head(
     `target` is the one of `upstream_target`. `via` is a line of ours or empty. `strip_authorization`: the application's
     `Authorization` was for the listener and goes no further.
     """
+    lines, added = _without_hop(plan, head, strip_authorization=strip_authorization)
+    if token is not None:
+        injector = plan.injector
+        if isinstance(injector, HeaderInjector):
+            if injector.name == b"authorization":
+                for cut in head.fields.authorization:
+                    lines = lines.replace(cut, b"\r\n", 1)
+            elif plan.credential_lines is not None:
+                lines = plan.credential_lines.sub(b"", lines)
+            added += injector.line(token)
+        elif injector is not None:
+            target = injector.target(target, token)
+    return b"%b %b HTTP/1.1%b%b%b%b\r\n" % (
+        head.method,
+        target,
+        lines[:-2],
+        added + plan.set_lines.lines if plan.set_lines.lines else added,
+        via,
+        _framing(head),
+    )
+
+
+def _without_hop(plan: Plan, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:
+    """Return the lines that cross, the Host replaced where it stood, and a Host line to add where none did."""
     fields = head.fields
     lines = head.lines
+    added = b""
     if fields.host_line:
         lines = lines.replace(fields.host_line, plan.host_line, 1)
-        added = b""
     else:
         added = plan.host_line[2:]
     for cut in fields.cuts:
@@ -64,28 +88,19 @@ def request_head(
     if strip_authorization:
         for cut in fields.authorization:
             lines = lines.replace(cut, b"\r\n", 1)
-    set_lines = plan.set_lines
-    if set_lines.pattern is not None:
-        lines = set_lines.pattern.sub(b"", lines)
-    if token is not None:
-        injector = plan.injector
-        if isinstance(injector, HeaderInjector):
-            if injector.name == b"authorization":
-                for cut in fields.authorization:
-                    lines = lines.replace(cut, b"\r\n", 1)
-            elif plan.credential_lines is not None:
-                lines = plan.credential_lines.sub(b"", lines)
-            added += injector.line(token)
-        elif injector is not None:
-            target = injector.target(target, token)
-    added += set_lines.lines + via
+    if plan.set_lines.pattern is not None:
+        lines = plan.set_lines.pattern.sub(b"", lines)
+    return lines, added
+
+
+def _framing(head: RequestHead) -> bytes:
+    """Return our own lines about this hop and the length of the message."""
+    fields = head.fields
     if fields.upgrade:
-        added += _UPGRADE + fields.upgrade + b"\r\n"
-    elif fields.trailers:
-        added += _TRAILERS
+        return _UPGRADE + fields.upgrade + b"\r\n"
     if fields.content_length < 0 and not fields.chunked and head.method in _EXPECTS_A_LENGTH:
-        added += b"Content-Length: 0\r\n"
-    return b"%b %b HTTP/1.1%b%b\r\n" % (head.method, target, lines[:-2], added)
+        return b"Content-Length: 0\r\n"
+    return _TRAILERS if fields.trailers else b""
 
 
 def response_head(plan: Plan, head: ResponseHead, target: bytes, *, added: bytes, decoded: bool) -> bytes:

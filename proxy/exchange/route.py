@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class RouteTable:
     """The routes of one listener. Looking one up costs the same for one route and for a thousand."""
 
-    __slots__ = ("_by_host", "_anywhere")
+    __slots__ = ("_anywhere", "_by_host")
 
     def __init__(self, plans: Iterable[Plan]) -> None:
         self._by_host: dict[bytes, _Prefixes] = {}

@@ -10,6 +10,8 @@ from proxy.exchange.record import ExchangeRecord
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.access_token import AccessToken
+    from proxy.exchange.plan import Plan
     from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
     from proxy.exchange.replay import ReplayMemory
     from proxy.problem import Problem
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all exchanges of the process share."""
 
-    __slots__ = ("counters", "draining", "loop", "memory", "next_id", "prefix", "recorder", "tunnels_max", "unmatched", "via", "via_tag", "tunnel_idle")
+    __slots__ = (
+        "_last_id", "_prefix", "counters", "draining", "loop", "memory", "recorder", "tunnel_idle", "tunnels_max",
+        "unmatched", "via", "via_tag",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,13 +49,8 @@ class Surroundings:
         self.tunnels_max = tunnels_max
         self.tunnel_idle = tunnel_idle
         self.draining = False
-        self.prefix = os.urandom(5).hex()
-        self.next_id = 0
-
-    def request_id(self) -> str:
-        """Return an id that no other exchange of any process has."""
-        self.next_id += 1
-        return f"{self.prefix}-{self.next_id:x}"
+        self._prefix = os.urandom(5).hex()
+        self._last_id = 0
 
     def count_reply(self, problem: Problem) -> None:
         """Count an own answer."""
@@ -65,18 +65,33 @@ class Surroundings:
         self.count_reply(problem)
         requests = self.unmatched.requests
         requests[problem.status] = requests.get(problem.status, 0) + 1
-        request_id = self.request_id()
+        record = (
+            ExchangeRecord(self.unmatched.connection, head.method, head.target)
+            if head is not None
+            else ExchangeRecord(self.unmatched.connection, b"-", b"-")
+        )
+        record.status = problem.status
+        record.request_id = self._new_id()
         if self.recorder is not None:
-            record = ExchangeRecord()
-            record.connection = self.unmatched.connection
-            record.method = head.method if head is not None else b"-"
-            record.path = head.target.partition(b"?")[0] if head is not None else b"-"
-            record.status = problem.status
-            record.attempts = 0
-            record.renewed = False
-            record.seconds_total = record.seconds_upstream = record.seconds_token = 0.0
-            record.bytes_in = record.bytes_out = 0
-            record.request_id = request_id
-            record.secrets = ()
             self.recorder.record(record)
-        return request_id
+        return record.request_id
+
+    def over(self, plan: Plan, record: ExchangeRecord, token: AccessToken | None) -> None:
+        """Count and record an exchange that ended; gives the record its id."""
+        counters, process = plan.counters, self.counters
+        process.in_flight -= 1
+        requests = counters.requests
+        requests[record.status] = requests.get(record.status, 0) + 1
+        counters.duration.observe(record.seconds_total)
+        if record.attempts:
+            counters.upstream.observe(record.seconds_upstream)
+            process.overhead.observe(record.seconds_total - record.seconds_upstream - record.seconds_token)
+        record.request_id = self._new_id()
+        if self.recorder is not None:
+            record.secrets = plan.hidden(token)
+            self.recorder.record(record)
+
+    def _new_id(self) -> str:
+        """Return an id that no other exchange of any process has."""
+        self._last_id += 1
+        return f"{self._prefix}-{self._last_id:x}"

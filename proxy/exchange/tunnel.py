@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 class Tunnel:
     """A client's stream and an upstream's, joined until both have ended or one is lost."""
 
-    __slots__ = ("_client", "_closed", "_ended_client", "_ended_upstream", "_on_close", "_upstream", "bytes_in", "bytes_out")
+    __slots__ = (
+        "_client",
+        "_closed",
+        "_ended_client",
+        "_ended_upstream",
+        "_on_close",
+        "_upstream",
+        "bytes_in",
+        "bytes_out",
+    )
 
     def __init__(self, client: Client, upstream: Stream, on_close: Callable[[], None]) -> None:
         self._client = client

@@ -35,8 +35,8 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead", "_body", "_ended", "_exchange", "_held", "_host_allowed", "_lingering", "_listener", "_peer", "_serving",
-        "_transport", "_tunnel", "_unsent", "_write_blocked", "deadline",
+        "_ahead", "_body", "_ended", "_exchange", "_held", "_host_allowed", "_lingering", "_listener", "_peer",
+        "_serving", "_transport", "_tunnel", "_unsent", "_write_blocked", "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -92,7 +92,7 @@ class Downstream(asyncio.Protocol):
             searched = len(self._ahead)
             self._serve(self._ahead + data if searched else data, searched)
         elif not self._body.done:
-            self._feed(data)
+            self._feed(self._exchange, data)
         else:
             self._ahead += data
             if len(self._ahead) > _AHEAD_MAX:
@@ -156,7 +156,9 @@ class Downstream(asyncio.Protocol):
             )
         elif self._ahead:
             self._listener.slow()
-            self._refuse(Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout"))
+            self._refuse(
+                Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout")
+            )
         else:
             self._transport.close()
 
@@ -243,9 +245,7 @@ class Downstream(asyncio.Protocol):
         exchange.start(piece, done=self._body.done)
         return data
 
-    def _feed(self, data: bytes) -> None:
-        exchange = self._exchange
-        assert exchange is not None
+    def _feed(self, exchange: Exchange, data: bytes) -> None:
         try:
             piece, rest = self._body.feed(data)
         except Refusal as refusal:

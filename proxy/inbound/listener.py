@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.definitions.models import UnixBind
@@ -78,7 +78,7 @@ class Listener:
             self._server = None
             if isinstance(self._bind, UnixBind):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._bind.path)
+                    Path(self._bind.path).unlink()
 
     def close_idle(self) -> None:
         """Close the streams that have no request under way."""

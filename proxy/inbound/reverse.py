@@ -70,7 +70,7 @@ class ReverseRules:
         if target[:1] != b"/":
             target = self._origin_form(head)
         if self.credential is not None:
-            self._authenticate(head)
+            _authenticate(head, self.credential)
         plan = self.routes.find(host_name(fields.host), target)
         if plan is None:
             raise Refusal(PROBLEMS["no_route"], "no connection has a route for this path and host")
@@ -97,15 +97,6 @@ class ReverseRules:
         head.target = path if path.startswith(b"/") else b"/" + path
         return head.target
 
-    def _authenticate(self, head: RequestHead) -> None:
-        lines = head.fields.authorization
-        value = lines[0].partition(b":")[2].strip() if len(lines) == 1 else b""
-        scheme, _, rest = value.partition(b" ")
-        given = scheme.lower() + b" " + rest.strip()
-        assert self.credential is not None
-        if not hmac.compare_digest(given, self.credential):
-            raise Refusal(PROBLEMS["listener_auth_required"], "listeners.reverse.auth wants its own credential")
-
     def _check_origin(self, head: RequestHead, plan: Plan, peer: Peer) -> None:
         fields = head.fields
         refusal = Refusal(PROBLEMS["cross_site"], "the request comes from a web page of another site (allow_origins)")
@@ -127,6 +118,15 @@ class ReverseRules:
             raise refusal from None
         if came not in (own, upstream):
             raise refusal
+
+
+def _authenticate(head: RequestHead, credential: bytes) -> None:
+    lines = head.fields.authorization
+    value = lines[0].partition(b":")[2].strip() if len(lines) == 1 else b""
+    scheme, _, rest = value.partition(b" ")
+    given = scheme.lower() + b" " + rest.strip()
+    if not hmac.compare_digest(given, credential):
+        raise Refusal(PROBLEMS["listener_auth_required"], "listeners.reverse.auth wants its own credential")
 
 
 def host_name(host: bytes) -> bytes:

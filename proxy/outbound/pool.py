@@ -55,8 +55,8 @@ class Pool:
     """The streams of one connection; fills the exchange's port `Streams`."""
 
     __slots__ = (
-        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_waiting", "deadline", "head_limits", "name",
-        "session", "sweep", "timeouts",
+        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_waiting", "deadline",
+        "head_limits", "name", "session", "sweep", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +83,7 @@ class Pool:
         self._limit = limit
         self._live: set[Upstream] = set()
         self._waiting: deque[tuple[Waiter, float]] = deque()
-        self._dials: set[asyncio.Task[None]] = set()
+        self._dials: set[asyncio.Task[None] | None] = set()
         limit.pools.append(self)
         sweep.members.add(self)
 
@@ -186,7 +186,7 @@ class Pool:
         for stream in self._idle[:]:
             stream.discard()
         self._idle.clear()
-        dials = list(self._dials)
+        dials = [task for task in self._dials if task is not None]
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
@@ -194,22 +194,20 @@ class Pool:
     # Inside
 
     async def _dial(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
         try:
             stream = await self._dialler.dial(self)
         except Refusal as refusal:
-            self._dials.discard(task)
+            self._dials.discard(asyncio.current_task())
             self._limit.free()
             waiter = self._next_waiter()
             if waiter is not None:
                 waiter.not_opened(refusal)
             return
         except BaseException:
-            self._dials.discard(task)
+            self._dials.discard(asyncio.current_task())
             self._limit.free()
             raise
-        self._dials.discard(task)
+        self._dials.discard(asyncio.current_task())
         self._live.add(stream)
         self.released(stream)
 

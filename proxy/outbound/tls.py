@@ -1,9 +1,10 @@
-"""TLS towards the upstream over memory buffers: cheaper a request than the event loop's own, and sessions are resumed."""
+"""TLS towards the upstream over memory buffers: cheaper than the event loop's own, and sessions are resumed."""
 
 from __future__ import annotations
 
 import ssl
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refusal
@@ -84,10 +85,8 @@ class TlsEngine:
 
     def goodbye(self) -> bytes:
         """Return the close_notify alert."""
-        try:
+        with suppress(ssl.SSLError):
             self._object.unwrap()
-        except ssl.SSLError:
-            pass
         return self._out.read()
 
     @property

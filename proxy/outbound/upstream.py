@@ -69,7 +69,7 @@ class Upstream(asyncio.Protocol):
         if self._tls is None:
             self._handshake.set_result(None)
         else:
-            self._shake(b"")
+            self._shake(self._tls, b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream is gone."""
@@ -90,7 +90,7 @@ class Upstream(asyncio.Protocol):
         tls = self._tls
         if tls is not None:
             if not tls.ready:
-                self._shake(data)
+                self._shake(tls, data)
                 return
             try:
                 data = tls.receive(data)
@@ -241,9 +241,7 @@ class Upstream(asyncio.Protocol):
 
     # Inside
 
-    def _shake(self, data: bytes) -> None:
-        tls = self._tls
-        assert tls is not None
+    def _shake(self, tls: TlsEngine, data: bytes) -> None:
         try:
             self._transport.write(tls.handshake(data))
         except Refusal as refusal:
@@ -319,7 +317,8 @@ class Upstream(asyncio.Protocol):
             self._break(refusal)
             return
         consumer = self._consumer
-        assert consumer is not None
+        if consumer is None:
+            return
         if self._body.done:
             self._release(clean=not rest)
             consumer.piece(piece, done=True)

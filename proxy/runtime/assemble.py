@@ -7,6 +7,7 @@ import os
 import resource
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -140,9 +141,7 @@ def _dialler(connection: Connection, resolver: Resolver, contexts: _Contexts) ->
     url = urlsplit(connection.base_url)
     host = url.hostname or ""
     context = contexts.get(connection.tls) if url.scheme == "https" else None
-    return Dialler(
-        resolver, host, url.port or _DEFAULT_PORTS[url.scheme], context, connection.tls.server_name or host
-    )
+    return Dialler(resolver, host, url.port or _DEFAULT_PORTS[url.scheme], context, connection.tls.server_name or host)
 
 
 def _listeners(
@@ -185,13 +184,12 @@ def _server_context(settings: ReverseListener) -> ssl.SSLContext | None:
 
 
 def replay_memory(limits: Limits) -> int:
-    """Return the bytes that kept bodies may take: as written, else the smaller of 64 MiB and an eighth of the cgroup."""
+    """Return the bytes that kept bodies may take: as written, else 64 MiB or an eighth of the cgroup."""
     if limits.replay_memory != "auto":
         return limits.replay_memory
     for path in _CGROUP_LIMITS:
         try:
-            with open(path, encoding="ascii") as file:
-                return min(_REPLAY_MEMORY_MAX, int(file.read()) // 8)
+            return min(_REPLAY_MEMORY_MAX, int(Path(path).read_text(encoding="ascii")) // 8)
         except (OSError, ValueError):  # no cgroup, or "max"
             continue
     return _REPLAY_MEMORY_MAX

@@ -109,7 +109,17 @@ class ChunkedBody:
     `problem` is what bad framing is refused with. Trailers are dropped unless `trailers`.
     """
 
-    __slots__ = ("_decode", "_extensions", "_held", "_left", "_problem", "_trailer_bytes", "_trailers", "_where", "done")
+    __slots__ = (
+        "_decode",
+        "_extensions",
+        "_held",
+        "_left",
+        "_problem",
+        "_trailer_bytes",
+        "_trailers",
+        "_where",
+        "done",
+    )
 
     def __init__(self, problem: Problem, *, decode: bool = False, trailers: bool = False) -> None:
         self._problem = problem

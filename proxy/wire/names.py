@@ -44,7 +44,7 @@ def line_name_and_value(line: bytes) -> tuple[bytes, bytes]:
 
 
 def cut_named(fields: bytes, names: frozenset[bytes]) -> bytes:
-    """Return the field lines (`\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`) without those of the given lower-case names."""
+    r"""Return the field lines (`\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`) without those of the given lower-case names."""
     first, *lines = fields.split(b"\r\n")
     kept = [line for line in lines if line[: line.find(b":")].lower() not in names or not line]
     return b"\r\n".join([first, *kept])

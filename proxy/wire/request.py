@@ -47,7 +47,7 @@ _MEMO_KEY_MAX: Final = 512
 
 
 class RequestFields:
-    """What the lines that matter to a proxy come to, one value per distinct set of them.
+    r"""What the lines that matter to a proxy come to, one value per distinct set of them.
 
     `cuts` are whole lines (`\\r\\nName: value\\r\\n`) that never cross; `nominated` are the lower-case names that
     `Connection` takes along; `content_length` is -1 without one.
@@ -146,7 +146,7 @@ class RequestFields:
 
 
 class RequestHead:
-    """A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`."""
+    r"""A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`."""
 
     __slots__ = ("fields", "lines", "method", "size", "target", "version")
 
@@ -170,7 +170,6 @@ class RequestHead:
         """Whether the client wants the stream kept (RFC 9112 §9.3)."""
         fields = self.fields
         return not fields.close and (self.version == 1 or fields.keep_alive)
-
 
     def count_down(self) -> None:
         """Take one off `Max-Forwards` (RFC 9110 §7.6.2)."""
@@ -275,7 +274,7 @@ def _only_chunked(value: bytes) -> bool:
         return True
     if all(TOKEN.fullmatch(part.strip(b" \t")) for part in value.split(b",")):
         raise Refusal(_NOT_IMPLEMENTED, "the only transfer coding that is relayed is chunked")
-    _refuse("Transfer-Encoding is not a list of codings")
+    raise Refusal(_BAD_REQUEST, "Transfer-Encoding is not a list of codings")
 
 
 def _check_method(method: bytes) -> None:
@@ -294,7 +293,9 @@ def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
         if buffer and not TOKEN.match(buffer):
             _refuse("the request line does not begin with a method")
         if len(buffer) > limits.target + _METHOD_MAX + 16:
-            raise Refusal(PROBLEMS["target_too_long"], f"the target has more than {limits.target} bytes (limits.target)")
+            raise Refusal(
+                PROBLEMS["target_too_long"], f"the target has more than {limits.target} bytes (limits.target)"
+            )
         return
     if not _START_LINE.match(buffer):
         _explain_start_line(buffer, limits)
