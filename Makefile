@@ -18,7 +18,9 @@ RUN_STAMP := $(VENV)/.run-$(call sum,requirements.lock requirements-build.lock p
 DEV_STAMP := $(VENV)/.dev-$(call sum,requirements-dev.lock pyproject.toml)
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help setup demo check test bench lock clean
+SCHEMA := config/schema/iclient-proxy.schema.json
+
+.PHONY: help setup demo check test bench schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,13 +35,16 @@ check: $(DEV_STAMP) ## lint, format, types, import floors, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/house
+	@test "$$($(BIN)/iclient-proxy schema)" = "$$(cat $(SCHEMA))" || { echo "$(SCHEMA) is not current: make schema"; exit 1; }
 
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
 	$(BIN)/python -m bench
+
+schema: $(DEV_STAMP) ## write the JSON Schema for editors anew
+	$(BIN)/iclient-proxy schema > $(SCHEMA)
 
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
