@@ -6,7 +6,7 @@ llhttp parses; what is decided here is when a response is complete, and that not
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
@@ -44,8 +44,7 @@ class AnswerStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 a stream socket has no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has its shape, not its class
 
     def data_received(self, data: bytes) -> None:
         """Parse, at most up to the bound of the heads at a time."""
