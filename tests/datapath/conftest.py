@@ -38,8 +38,8 @@ async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     items = [item for item in request.session.items if item.path == request.path]
     connections: dict[str, dict[str, Any]] = {_name_of(items, item): _settings_of(item) for item in items}
     made = Stage({**connections, "neighbour": {}}, getattr(request.module, "SETTINGS", {}))
+    await made.start(tmp_path_factory.mktemp("stage"))
     try:
-        await made.start(tmp_path_factory.mktemp("stage"))
         yield made
     finally:
         await made.close()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 # What no process may ever write: a traceback, a task nobody looked at, a resource nobody closed, a secret.
-NEVER_WRITTEN: Final = ("Traceback", "never retrieved", "never awaited", "ResourceWarning", "was destroyed but", "canary-")
+NEVER_WRITTEN: Final = (
+    "Traceback", "never retrieved", "never awaited", "ResourceWarning", "was destroyed but", '"logger": "asyncio"', "canary-",
+)  # fmt: skip
 
 Address = tuple[str, int]
 

@@ -190,7 +190,12 @@ class Stage:
     async def start(self, folder: Path) -> None:
         await self.tokens.start()
         self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET})
-        await self.process.until_listening()
+        try:
+            await self.process.until_listening()
+        except AssertionError:
+            await self.process.stop()
+            await self._close_servers()
+            raise
 
     async def case(self, name: str, tls: Any = None) -> Case:
         """Open the upstream of one connection and hand it to a test."""
@@ -204,11 +209,14 @@ class Stage:
             metrics = (await self.process.admin_get("/metrics")).body
             status = await self.process.stop()
         finally:
-            for listening in self._listening.values():
-                listening.close()
-            await self.tokens.close()
+            await self._close_servers()
         self.process.assert_clean()
         assert b"canary-" not in metrics
         assert status == 0, self.process.output[-2000:]
 
 
+
+    async def _close_servers(self) -> None:
+        for listening in self._listening.values():
+            listening.close()
+        await self.tokens.close()

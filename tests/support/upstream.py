@@ -49,6 +49,7 @@ class Stream(asyncio.Protocol):
         if self.upstream.greeting:
             transport.write(self.upstream.greeting)
         self.task = asyncio.create_task(self._serve(), name=f"upstream stream {self.number}")
+        self.task.add_done_callback(self._ended_its_script)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -118,6 +119,10 @@ class Stream(asyncio.Protocol):
             await self.lost.wait()
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _ended_its_script(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.transport.abort()  # so that nobody waits for a script that failed; `Upstream.close` tells why
 
 
 class Request:
