@@ -117,7 +117,7 @@ class AuthErrorsKind(Kind[AuthErrors]):
         never = tuple(rule for rule, _ in never_written)
         for rule, where in written:
             if not _reachable(rule, never):
-                reading.fault(where, "rule_never_matches", "this rule never matches: never covers all of it")
+                reading.fault(where, "rule_never_matches", _unreachable(rule))
         seen: set[str] = set()
         for rule, where in (*written, *never_written):
             if rule.name in seen:
@@ -151,6 +151,12 @@ def _rules(node: Sequence | None, group: str, reading: Reading) -> Rules:
         else:
             rules.append((AuthErrorRule(**{"name": f"{group}[{index}]", **fields.values}), item))
     return tuple(rules)
+
+
+def _unreachable(rule: AuthErrorRule) -> str:
+    if rule.www_authenticate == BUILT_IN_NEVER:
+        return f"this rule never matches: {BUILT_IN_NEVER} says that the token is good, so it is built into never"
+    return "this rule never matches: never covers all of it"
 
 
 def _reachable(rule: AuthErrorRule, never: tuple[AuthErrorRule, ...]) -> bool:

@@ -20,7 +20,7 @@ from proxy.definitions.models import (
     TcpBind,
     UnixBind,
 )
-from proxy.definitions.nodes import Mapping, Node, Sequence
+from proxy.definitions.nodes import Node, Scalar, Sequence
 from proxy.definitions.pem import MAX_BYTES, check_pair, check_roots, private_key
 from proxy.definitions.reading import UnreadableError
 from proxy.definitions.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
@@ -172,20 +172,29 @@ def listeners(fields: Fields, reading: Reading) -> tuple[Listeners, list[tuple[B
     written: tuple[Fields, ...] | None = (fields.values.get("reverse") or ()) if "reverse" in fields else None
     reverse = (ReverseListener(),) if written is None else tuple(_reverse(one, reading) for one in written)
     admin: AdminListener | None = AdminListener()
+    block: Fields | None = fields.values.get("admin")
     if "admin" in fields:
-        block = fields.values.get("admin")
         admin = None if block is None else AdminListener(**block.values)
-    binds: list[tuple[Bind, Node]] = [(one.bind, fields.node) for one in reverse] if written is None else []
-    binds += [
-        (one.values["bind"] if "bind" in one.values else ReverseListener().bind, one.nodes.get("bind", one.node))
-        for one in written or ()
-    ]
-    if admin is not None:
-        admin_node: Node = fields.nodes.get("admin", fields.node)
-        if isinstance(admin_node, Mapping):
-            admin_node = admin_node.entries.get("bind", admin_node)
-        binds.append((admin.bind, admin_node))
+    binds = [(one.bind, _unwritten(fields, "reverse")) for one in reverse] if written is None else []
+    for one in written or ():
+        binds += _bind(one, ReverseListener().bind)
+    if block is not None:
+        binds += _bind(block, AdminListener().bind)
+    elif admin is not None:
+        binds.append((admin.bind, _unwritten(fields, "admin")))
     return Listeners(reverse=reverse, admin=admin), binds
+
+
+def _bind(fields: Fields, default: Bind) -> list[tuple[Bind, Node]]:
+    """Return the bind of a written listener; none where it is at fault already."""
+    if "bind" not in fields:
+        return [(default, fields.node)]
+    return [(fields.values["bind"], fields.nodes["bind"])] if "bind" in fields.values else []
+
+
+def _unwritten(fields: Fields, key: str) -> Node:
+    """Return a node that stands for a listener that is open by default."""
+    return Scalar("", True, fields.node.place, fields.path(key))
 
 
 def check_binds(binds: Iterable[tuple[Bind, Node]], reading: Reading) -> None:
@@ -194,9 +203,8 @@ def check_binds(binds: Iterable[tuple[Bind, Node]], reading: Reading) -> None:
     for bind, node in binds:
         for other, where in seen:
             if _same(bind, other):
-                reading.fault(
-                    node, "duplicate_bind", f"{bind_text(bind)} is taken already by {where.path} ({where.place})"
-                )
+                place = where.place if where.place.line else "its default"
+                reading.fault(node, "duplicate_bind", f"{bind_text(bind)} is taken already by {where.path} ({place})")
                 break
         seen.append((bind, node))
 

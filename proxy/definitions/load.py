@@ -145,7 +145,7 @@ def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) 
     on = any(one.bind is None for one, _ in routes)
     if on and not found.reverse and "reverse" in fields.values:
         reading.warn(fields.nodes["reverse"], "unreachable", "no listener is open for the routes of the connections")
-    return found if on else found.model_copy(update={"reverse": ()})
+    return found if on else Listeners(reverse=(), admin=found.admin)
 
 
 def _iclient(name: str, node: Node, defaults: Fields | None, reading: Reading) -> Registration | None:

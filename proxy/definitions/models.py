@@ -70,7 +70,10 @@ class AdminListener(Model):
 
 
 class Listeners(Model):
-    """`reverse` is empty and `admin` is None where the operator wrote `false`."""
+    """`reverse` is empty and `admin` is None where the operator wrote `false`.
+
+    From the loader `reverse` is empty, too, where no connection has a route on it: such a listener is not opened.
+    """
 
     reverse: tuple[ReverseListener, ...] = (ReverseListener(),)
     admin: AdminListener | None = AdminListener()

@@ -64,7 +64,7 @@ def shown(text: str) -> str:
 
 def joined(path: str, key: str) -> str:
     """Return the path of `key` under `path`; a key that would not print is shown escaped."""
-    step = key if key.isprintable() and len(key) <= _SHOWN else shown(key)
+    step = key if key and key.isprintable() and len(key) <= _SHOWN else shown(key)
     return f"{path}.{step}" if path else step
 
 
