@@ -1,4 +1,4 @@
-"""Who may see and do what on the admin listener (behaviour.md §5). Pure.
+"""Who may see and do what on the admin listener. Pure.
 
 A browser on the operator's machine is a loopback peer too, whatever page it shows: the rules on Host, Origin and POST
 keep other people's pages out.

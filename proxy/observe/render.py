@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Per field, counted as it is written out (faults.md S-319).
+# Per field, counted as it is written out: a peer decides how long its texts are, not how long our lines are.
 FIELD_LIMIT: Final = 1024
 _MARK: Final = "[truncated]"
 # Innermost frames are the ones that tell; more would only be cut.

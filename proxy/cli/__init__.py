@@ -1,0 +1,1 @@
+"""The door: one file a verb, imported when that verb is called."""

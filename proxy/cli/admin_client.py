@@ -1,0 +1,111 @@
+"""How the command line talks to a running proxy: the admin API over http.client, nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+import socket
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE: Final = "ICLIENT_PROXY_ADMIN"
+CREDENTIAL: Final = "ICLIENT_PROXY_ADMIN_TOKEN"
+DEFAULT: Final = "http://127.0.0.1:7489"
+Row = dict[str, Any]
+_ANSWER_MAX: Final = 16 * 1024 * 1024
+
+
+class NotRunningError(Exception):
+    """No proxy answers there."""
+
+
+class AdminRefusalError(Exception):
+    """The running proxy says no; `status` is that of its answer."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+class AdminClient:
+    """Asks the admin listener at `url`: `http://HOST:PORT` or `unix:/PATH`.
+
+    `environ` may hold the credential for a listener that is not on this machine (ICLIENT_PROXY_ADMIN_TOKEN): it has no
+    option, because command lines are public.
+    """
+
+    def __init__(self, url: str, environ: Mapping[str, str], *, timeout: float = 30.0) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._credential = environ.get(CREDENTIAL)
+
+    def connections(self) -> list[Row]:
+        """Return the rows of `/api/connections`."""
+        rows: list[Row] = json.loads(self._ask("GET", "/api/connections"))
+        return rows
+
+    def renew(self, connection: str) -> Row:
+        """Have that connection's token renewed; return its row afterwards."""
+        row: Row = json.loads(self._ask("POST", f"/api/connections/{quote(connection, safe='')}/renew"))
+        return row
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of a probe; raises `NotRunningError` when nobody answers."""
+        status, body = self._exchange("GET", path)
+        return status, body.decode("utf-8", "replace").strip()
+
+    def _ask(self, method: str, path: str) -> bytes:
+        status, body = self._exchange(method, path)
+        if status == 200:
+            return body
+        try:
+            problem = json.loads(body)
+            reason = f"{problem['title']}: {problem['detail']}"
+        except (ValueError, TypeError, KeyError):
+            raise NotRunningError(f"what answers at {self._url} is not an iclient-proxy (status {status})") from None
+        raise AdminRefusalError(status, reason)
+
+    def _exchange(self, method: str, path: str) -> tuple[int, bytes]:
+        connection = _connection(self._url, self._timeout)
+        fields = {"Accept": "application/json"}
+        if self._credential:
+            fields["Authorization"] = f"Bearer {self._credential}"
+        try:
+            connection.request(method, path, headers=fields)
+            response = connection.getresponse()
+            return response.status, response.read(_ANSWER_MAX)
+        except (OSError, HTTPException) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+            raise NotRunningError(f"no proxy answers at {self._url}: {reason}") from error
+        finally:
+            connection.close()
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(url: str, timeout: float) -> HTTPConnection:
+    if url.startswith("unix:"):
+        return _UnixConnection(url.removeprefix("unix:"), timeout)
+    scheme, separator, rest = url.partition("://")
+    authority = rest.rstrip("/") if separator else url
+    if (separator and scheme != "http") or not authority or set(authority) & set("/@?# "):
+        raise NotRunningError(f"{url} is not the address of an admin listener: write http://HOST:PORT or unix:/PATH")
+    try:
+        return HTTPConnection(authority, timeout=timeout)
+    except HTTPException as error:
+        raise NotRunningError(f"{url} is not the address of an admin listener: {error}") from error

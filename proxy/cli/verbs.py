@@ -1,0 +1,77 @@
+"""The verbs that a human types: names and one line each here, everything else imported when it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb: its line in the list, and the function that is it (`module:function` below `proxy.cli`)."""
+
+    about: str
+    place: str
+
+
+VERBS: Final = {
+    "run": Verb("Run the proxy.", "run"),
+    "check": Verb("Check the definitions and name every fault at once.", "check:check"),
+    "demo": Verb("Watch an ordinary HTTP client get through to an API it has no token for.", "demo:demo"),
+    "token": Verb("Get one access token and print it.", "token:token"),
+    "renew": Verb("Have the running proxy renew a connection's token.", "renew:renew"),
+    "status": Verb("Show the connections of the running proxy and the state of their tokens.", "status:status"),
+    "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),
+    "schema": Verb("Print the JSON Schema of the definitions, for editors.", "schema:schema"),
+    "version": Verb("Print the version.", "version"),
+}
+_ABOUT: Final = (
+    "A forward auth proxy for OAuth 2.0 APIs: your application speaks plain HTTP, the proxy keeps the token.\n\n"
+    "Example: iclient-proxy run --config ./config"
+)
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs; to list them imports none of them."""
+
+    listing = False
+
+    # Typer keeps the types of these parameters to itself.
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
+        """Return the command itself, or only its name and line while help is written."""
+        return self.commands.get(cmd_name) if self.listing else _load(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """Write the list of verbs."""
+        self.listing = True
+        super().format_help(ctx, formatter)
+
+
+def call(arguments: list[str]) -> int:
+    """Run a verb and return its exit status; usage faults are told and end with 2."""
+    group = Verbs(
+        name="iclient-proxy",
+        help=_ABOUT,
+        commands=[TyperCommand(name, help=verb.about) for name, verb in VERBS.items()],
+        no_args_is_help=True,
+    )
+    try:
+        group.main(arguments, prog_name="iclient-proxy")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 0
+    return 0
+
+
+def _load(name: str) -> TyperCommand | None:
+    verb = VERBS.get(name)
+    if verb is None or ":" not in verb.place:
+        # `main` has already called the lean ones.
+        return None
+    module, _, function = verb.place.partition(":")
+    app = typer.Typer(add_completion=False)
+    app.command(name)(getattr(import_module(f"proxy.cli.{module}"), function))
+    return cast("TyperCommand", typer.main.get_command(app))
