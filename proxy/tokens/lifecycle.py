@@ -234,9 +234,11 @@ def _failed(life: Life, failure: Failure, at: Moment, policy: Policy) -> Life:
         case Remedy.OPERATOR:
             until = now + max(policy.brake, failure.retry_after or 0.0)
         case Remedy.WAIT | Remedy.ANOTHER_GRANT as remedy:
+            # Every second pause makes up for the one before: spread is kept, but no run of luck makes a burst of them.
+            chance = 1 - before.chance if isinstance(before, BackingOff) and failures % 2 == 1 else at.chance
             slow = remedy is Remedy.ANOTHER_GRANT
-            rest = pause(policy, now=now, step=failures, chance=at.chance, slow=slow, retry_after=failure.retry_after)
-            return replace(life, errand=BackingOff(failure, failures + 1, rest))
+            rest = pause(policy, now=now, step=failures, chance=chance, slow=slow, retry_after=failure.retry_after)
+            return replace(life, errand=BackingOff(failure, failures + 1, rest, chance))
         case _:
             assert_never(failure.remedy)
     return replace(life, errand=Braked(failure, failures + 1, until))

@@ -96,11 +96,12 @@ class Resting:
 
 @dataclass(frozen=True, slots=True)
 class BackingOff:
-    """The last of `failures` attempts in a row failed; the next one comes by itself."""
+    """The last of `failures` attempts in a row failed; the next one comes by itself. `chance` made this pause."""
 
     failure: Failure
     failures: int
     pause: Pause
+    chance: float
 
 
 @dataclass(frozen=True, slots=True)
