@@ -11,6 +11,7 @@ import threading
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import trustme
 
@@ -112,18 +113,19 @@ class AuthorizationServer:
         with urllib.request.urlopen(f"{self._control}/counts", timeout=SECONDS) as response:
             return json.load(response)
 
-    def live_for(self, seconds):
-        """Let the tokens that are issued from now on live for so long."""
-        with urllib.request.urlopen(f"{self._control}/lifetime/{seconds}", data=b"", timeout=SECONDS) as response:
+    def forget(self, token):
+        """Make one access token worthless and nothing else."""
+        with urllib.request.urlopen(f"{self._control}/forget/{token}", data=b"", timeout=SECONDS) as response:
             assert response.status == 200
 
     def revoke(self, token, client, secret):
-        """Revoke a token as its client may (RFC 7009), by curl."""
-        status = curl(
-            f"{self.issuer}/token/revocation", "--cacert", self._authority.ca, "--user", f"{client}:{secret}",
+        """Revoke a token as its client may (RFC 7009), by curl; this server then revokes its refresh token, too."""
+        credentials = f"{quote(client, safe='')}:{quote(secret, safe='')}"  # RFC 6749 §2.3.1
+        reply = curl(
+            f"{self.issuer}/token/revocation", "--cacert", self._authority.ca, "--user", credentials,
             "--data-urlencode", f"token={token}",
-        ).status  # fmt: skip
-        assert status == 200
+        )  # fmt: skip
+        assert reply.status == 200
 
     def stop(self):
         self._program.stop()

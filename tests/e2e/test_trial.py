@@ -170,13 +170,29 @@ def test_a_body_too_large_to_keep_is_not_sent_twice_but_the_next_request_gets_th
 
 def test_a_password_gets_the_first_token_and_the_refresh_token_the_next(proxy, nginx, authorization_server):
     first = curl(f"{proxy.url}/alice/v1/alice-first")
-    authorization_server.revoke(bearer(asked(nginx, "/v1/alice-first")[0]), "alice-app", SECRETS["BASIC_SECRET"])
+    authorization_server.forget(bearer(asked(nginx, "/v1/alice-first")[0]))
     second = curl(f"{proxy.url}/alice/v1/alice-second")
 
     issued = authorization_server.counts()["issued"]
     assert (first.status, second.status) == (200, 200)
     assert issued["alice-app password"] == 1
     assert issued["alice-app refresh_token"] == 1
+
+
+def test_a_grant_that_is_gone_is_replaced_by_the_password_before_the_application_notices(
+    proxy, nginx, authorization_server
+):
+    curl(f"{proxy.url}/alice/v1/alice-before")
+    before = authorization_server.counts()
+    authorization_server.revoke(bearer(asked(nginx, "/v1/alice-before")[-1]), "alice-app", SECRETS["BASIC_SECRET"])
+
+    reply = curl(f"{proxy.url}/alice/v1/alice-after")
+
+    after = authorization_server.counts()
+    assert reply.status == 200
+    assert [line["status"] for line in asked(nginx, "/v1/alice-after")] == [401, 200]
+    assert after["refused"]["alice-app refresh_token"] == 1
+    assert after["issued"]["alice-app password"] == before["issued"]["alice-app password"] + 1
 
 
 def test_a_client_that_the_authorization_server_rejects_is_told_in_words_and_asked_for_once(

@@ -2,7 +2,7 @@
 // Arguments: the paths of a certificate and its key, and the clients as JSON. It prints one line of JSON with where it listens.
 //   issuer   the authorization server: /token, /token/revocation, /token/introspection
 //   api      plain http, for nginx: GET /check answers 204 or 401 for a bearer token; anything else is echoed
-//   control  plain http, for the test: GET /counts; POST /lifetime/SECONDS sets how long new tokens live
+//   control  plain http, for the test: GET /counts; POST /forget/TOKEN: it is no good any more, but its grant is
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,7 +12,6 @@ import Provider, { errors } from 'oidc-provider';
 
 const [cert, key, clients] = process.argv.slice(2);
 const counts = { requests: 0, issued: {}, refused: {} }; // issued and refused by CLIENT GRANT
-let lifetime = 600;
 
 const listen = (server) =>
   new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
@@ -33,7 +32,7 @@ const provider = new Provider(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access', 'orders:read', 'orders:write'],
-  ttl: { AccessToken: () => lifetime, ClientCredentials: () => lifetime, Grant: 3600, RefreshToken: 3600 },
+  ttl: { AccessToken: 600, ClientCredentials: 600, Grant: 3600, RefreshToken: 3600 },
 });
 
 provider.registerGrantType(
@@ -96,8 +95,8 @@ const api = http.createServer(async (request, response) => {
   response.end(JSON.stringify({ method, url, headers: rawHeaders, length, sha256: hash.digest('hex') }));
 });
 
-const control = http.createServer((request, response) => {
-  if (request.method === 'POST') lifetime = Number(request.url.split('/').at(-1));
+const control = http.createServer(async (request, response) => {
+  if (request.method === 'POST') await (await live(request.url.split('/').at(-1))).destroy();
   response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify(counts));
 });
 
