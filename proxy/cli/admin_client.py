@@ -63,7 +63,7 @@ class AdminClient:
             return body
         try:
             problem = json.loads(body)
-            reason = f"{problem['title']}: {problem['detail']}"
+            reason = problem["detail"] if status == 404 else f"{problem['title']}: {problem['detail']}"
         except (ValueError, TypeError, KeyError):
             raise NotRunningError(f"what answers at {self._url} is not an iclient-proxy (status {status})") from None
         raise AdminRefusalError(status, reason)

@@ -60,7 +60,7 @@ def _width(character: str) -> int:
 
 def json_line(event: Mapping[str, Field]) -> bytes:
     """Return the event as one line of JSON in printable ASCII."""
-    return json.dumps(event).replace("\x7f", "\\u007f").encode() + b"\n"
+    return json.dumps(event, separators=(",", ":")).replace("\x7f", "\\u007f").encode() + b"\n"
 
 
 def console_line(event: Mapping[str, Field], *, colours: bool) -> bytes:

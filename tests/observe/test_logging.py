@@ -18,8 +18,7 @@ def test_an_event_is_one_line_of_json_with_what_happened_first_and_when_last():
         structlog.get_logger().info("renewed", connection="crm", took=0.25)
 
     assert written.text == (
-        b'{"event": "renewed", "connection": "crm", "took": 0.25, "level": "info", '
-        b'"timestamp": "2026-01-02T03:04:05.678Z"}\n'
+        b'{"event":"renewed","connection":"crm","took":0.25,"level":"info","timestamp":"2026-01-02T03:04:05.678Z"}\n'
     )
 
 
