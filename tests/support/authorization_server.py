@@ -88,11 +88,17 @@ class Exchange:
     def reset(self) -> None:
         reset(self.writer.transport)
 
-    async def left(self) -> None:
-        """Wait until the other side has closed."""
-        with suppress(ConnectionError):
-            while await self.reader.read(65536):
-                pass
+    async def left(self, within: float | None = None) -> bool:
+        """Wait until the other side has closed, so long at most; return whether it has."""
+        try:
+            async with asyncio.timeout(within):
+                while await self.reader.read(65536):
+                    pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass
+        return True
 
 
 # ------------------------------------------------------------------------------------------------------------ answers
@@ -113,6 +119,18 @@ def raw(*pieces: bytes | asyncio.Event | End) -> Answer:
                 exchange.reset()
             else:
                 await exchange.left()
+
+    return answer
+
+
+def dripping(data: bytes, every: float) -> Answer:
+    """Return an answer that writes one byte at a time, so many seconds apart, until the other side leaves."""
+
+    async def answer(exchange: Exchange) -> None:
+        for byte in data:
+            await exchange.write(bytes([byte]))
+            if await exchange.left(within=every):
+                return
 
     return answer
 
