@@ -198,8 +198,8 @@ class Pool:
             stream = await self._dialler.dial(self)
         except Refusal as refusal:
             self._dials.discard(asyncio.current_task())
+            waiter = self._next_waiter()  # before its place is free: else it would be dialled for once more
             self._limit.free()
-            waiter = self._next_waiter()
             if waiter is not None:
                 waiter.not_opened(refusal)
             return
