@@ -144,7 +144,7 @@ class Downstream(asyncio.Protocol):
                 self._set_deadline()
                 return
             self._listener.slow()
-            self.abort()
+            self.cut()
             return
         self.deadline = NEVER
         if self._lingering:
@@ -306,9 +306,13 @@ class Downstream(asyncio.Protocol):
         self.deadline = monotonic() + self._listener.limits.keep_alive
 
     def abort(self) -> None:
-        """Reset the stream."""
+        """Reset the stream; the exchange knows."""
         self._exchange = None
         self._tunnel = None
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset the stream; its exchange or tunnel hears of it as of a client that left."""
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -88,7 +88,7 @@ class Listener:
     def abort(self) -> None:
         """Cut all streams."""
         for stream in list(self._streams):
-            stream.abort()
+            stream.cut()
 
     @property
     def open_streams(self) -> int:
