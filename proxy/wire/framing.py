@@ -168,8 +168,9 @@ class ChunkedBody:
                     self._extensions += match.end(2) - match.start(2)
                     if self._extensions > EXTENSIONS_MAX:
                         self._refuse("too many bytes of chunk extensions")
-                    pieces.append(data[kept_from : match.end(1)])
-                    kept_from = match.end(2)
+                    if not self._decode:
+                        pieces.append(data[kept_from : match.end(1)])
+                        kept_from = match.end(2)
                 self._left = int(match[1], 16)
                 at = match.end()
                 self._where = _DATA if self._left else _TRAILERS

@@ -138,7 +138,8 @@ class RequestFields:
                     cuts.append(whole)
         if self.chunked and self.content_length >= 0:
             _refuse("both Content-Length and Transfer-Encoding")
-        if b"upgrade" in nominated and not self.chunked and self.content_length <= 0:
+        # Of all protocols only WebSocket's tunnel is one to the same place; h2c or TLS would hide requests in it.
+        if b"upgrade" in nominated and upgrade == b"websocket" and not self.chunked and self.content_length <= 0:
             self.upgrade = upgrade
         self.trailers = b"trailers" in te
         self.nominated = frozenset(nominated) - KEPT_IN_REQUESTS - {b"upgrade", b"te"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.wire.request import HeadLimits
 
 _PROTOCOL_ERROR: Final = PROBLEMS["upstream_protocol_error"]
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n]*)?\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t -~\x80-\xff]*)?\r\n")
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _TIMEOUT: Final = re.compile(rb"(?:^|[ ,;])timeout=([0-9]{1,9})")
 _MEMO_SIZE: Final = 4096
