@@ -7,6 +7,7 @@ from tests.house import tree
 
 # Where a secret may become text, and why: its bytes leave the process there, or they are compared or looked for.
 REVEALING = {
+    "proxy/cli/token.py": "the command's one output is the token",
     "proxy/exchange/inject.py": "the access token goes onto the request",
     "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
     "proxy/inbound/reverse.py": "a caller's credential is compared with the listener's",
