@@ -64,7 +64,8 @@ def _read_once(path: Path, read: Callable[[int, int], bytes], limit: int) -> tup
         before = os.fstat(descriptor)
         _check(path, before, limit)
         data = b""
-        while len(data) <= limit and (chunk := read(descriptor, limit + 1 - len(data))):
+        # One byte more than there should be tells that somebody appends.
+        while len(data) <= before.st_size and (chunk := read(descriptor, before.st_size + 1 - len(data))):
             data += chunk
         after = os.fstat(descriptor)
     except OSError as error:

@@ -1,0 +1,64 @@
+"""Definitions as operators write them, and what the loader makes of them."""
+
+from pathlib import Path
+
+from proxy.definitions.load import load
+from proxy.errors import DefinitionsError
+
+CANARY = "canary"
+ENVIRON = {"SECRET": "canary-value", "EMPTY": "", "BLANK": " \t"}
+
+ONE = """connections:
+  acme:
+    base_url: https://api.acme.com
+    iclient:
+      grant_type: client_credentials
+      token_url: https://auth.acme.com/oauth/token
+      client_id: my-app
+      client_secret: {env: SECRET}
+"""
+
+
+def with_connection(lines):
+    """Return the shortest definition with more lines in its connection."""
+    return ONE + "".join(f"    {line}\n" for line in lines.strip().splitlines())
+
+
+def with_iclient(lines):
+    """Return the shortest definition with more lines in its iClient."""
+    return ONE + "".join(f"      {line}\n" for line in lines.strip().splitlines())
+
+
+def write(folder, text, name="f.yaml"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def loaded(folder, text, environ=ENVIRON):
+    """Load one file; the working directory is `folder`, so that faults name it `f.yaml`."""
+    write(folder, text)
+    return load([Path("f.yaml")], environ)
+
+
+def definitions(folder, text, environ=ENVIRON):
+    return loaded(folder, text, environ).definitions
+
+
+def connection(folder, text, environ=ENVIRON):
+    (only,) = definitions(folder, text, environ).connections
+    return only
+
+
+def said(folder, text, environ=ENVIRON):
+    """Return the faults of one file as `code file:line:col: path: message`."""
+    try:
+        loaded(folder, text, environ)
+    except DefinitionsError as error:
+        return [f"{fault.code} {fault}" for fault in error.faults]
+    return []
+
+
+def codes(folder, text, environ=ENVIRON):
+    return [line.split(" ", 1)[0] for line in said(folder, text, environ)]
