@@ -12,7 +12,7 @@ from tests.support.upstream import OK_BODY, Request, echoes, replies, replies_ea
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = {"limits": {"replay_memory": "256KiB"}}
+SETTINGS = {"limits": {"replay_memory": "256KiB", "token_wait": "2s", "backoff": {"min": "50ms", "max": "200ms"}}}
 NOT_REPLAYABLE = b'iclient-proxy; details="auth-retry-not-replayable"'
 LIMIT = 1024
 

@@ -66,10 +66,13 @@ async def test_the_end_of_one_side_of_a_tunnel_ends_the_other(case: Case, first:
         client.half_close()
         async with awaiting("the FIN at the upstream"):
             await request.gone()
+        assert await client.is_closed()
     else:
         request.stream.transport.write_eof()
-    assert await client.is_closed()
-    assert (await case.stage.process.metric("tunnels_open")) == 0
+        assert await client.is_closed()
+        client.half_close()
+    await eventually("no open tunnel", lambda: _no_tunnel(case))
+    assert case.upstream_requests == 1
 
 
 @pytest.mark.case("W-271")
