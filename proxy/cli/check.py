@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from proxy.cli.where import definitions_at
 from proxy.definitions.load import Loaded, load
-from proxy.definitions.places import USUAL, VARIABLE, config_paths
-from proxy.errors import DefinitionsError, Fault
+from proxy.errors import DefinitionsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from proxy.errors import Fault
 
 EXIT_DEFINITIONS: Final = 78  # EX_CONFIG of sysexits.h
 
@@ -49,17 +51,12 @@ def check(
 
 def outcome(config: Sequence[Path], environ: Mapping[str, str], *, strict: bool, form: Format) -> tuple[int, list[str]]:
     """Return the exit status and the lines to print for the definitions in `config`, else in the usual places."""
-    paths = config_paths(config, environ)
     loaded: Loaded | None = None
     faults: tuple[Fault, ...] = ()
-    if paths:
-        try:
-            loaded = load(paths, environ)
-        except DefinitionsError as error:
-            faults = error.faults
-    else:
-        message = f"there are no definitions: no --config, no ${VARIABLE}, none of {', '.join(USUAL)}"
-        faults = (Fault(".", 0, 0, "", "config_missing", message),)
+    try:
+        loaded = load(definitions_at(config, environ), environ)
+    except DefinitionsError as error:
+        faults = error.faults
     warnings = loaded.warnings if loaded is not None else ()
     if strict:
         faults, warnings = tuple(sorted((*faults, *warnings))), ()
