@@ -1,0 +1,194 @@
+"""The report: the bars beside what was measured, a table per row, memory and start; as Markdown, JSON and a plot."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.figures import figure, ratio
+from bench.plot import chart
+from bench.rows import BARS, CLOSED, MEMORY, ROWS, TIMES, Closed, Measure, Outcome, Verdict, judge
+from bench.upstream import SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.figures import Figure, Sample
+    from bench.measure import Memory, Results
+    from bench.rows import Bar, Open
+
+_BASES: Final = ("nginx", "envoy")
+_MIB: Final = 1024 * 1024
+_DASH: Final = "\N{EN DASH}"
+
+
+def write(folder: Path, results: Results, facts: Mapping[str, object], peers: Mapping[str, str]) -> str:
+    """Write `report.md`, `report.json` and `cost.svg` into `folder`; return the Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = [judge(bar, _values(bar, results)) for bar in BARS]
+    text = "\n".join(_pages(results, outcomes, facts, peers)) + "\n"
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(_plain(results, outcomes, facts, peers), indent=1), encoding="utf-8")
+    (folder / "cost.svg").write_text(_plot(results), encoding="utf-8")
+    return text
+
+
+def failed(results: Results) -> bool:
+    """Whether the figures can't be believed: load and upstream counted differently, or a peer did something else."""
+    return bool(results.mismatches)
+
+
+def _values(bar: Bar, results: Results) -> list[dict[str, float]]:
+    """Return what a bar is about, by round and peer."""
+    if bar.row == MEMORY:
+        pick: Callable[[Memory], float] = _idle if bar.measure is Measure.IDLE else _stalled
+        return [{name: pick(each) / 1024 for name, each in found.items()} for found in results.memory]
+    rounds = results.loads.get(bar.row, [])
+    if bar.measure is Measure.RATE:
+        return [{name: each.rate for name, each in found.items()} for found in rounds]
+    return [{name: each.cpu for name, each in found.items()} for found in rounds]
+
+
+def _idle(each: Memory) -> float:
+    return each.idle
+
+
+def _stalled(each: Memory) -> float:
+    return each.stalled
+
+
+# Markdown
+
+
+def _pages(
+    results: Results, outcomes: Sequence[Outcome], facts: Mapping[str, object], peers: Mapping[str, str]
+) -> Iterable[str]:
+    yield "# The proxy beside its peers\n"
+    yield from (f"- {name.replace('_', ' ')}: {value}" for name, value in facts.items() if name != "interpreter")
+    yield "- peers: " + ", ".join(f"{name} {version}" for name, version in peers.items())
+    yield from (f"- left out: {name} ({why.strip().splitlines()[0]})" for name, why in results.left_out.items())
+    yield ""
+    if results.mismatches:
+        yield "**FAILED: these figures can't be believed.**\n"
+        yield from (f"- {fault}" for fault in results.mismatches)
+        yield ""
+    yield "## Bars\n"
+    yield from bars(outcomes)
+    for row in ROWS:
+        if results.loads.get(row.name):
+            yield from _row(row, results.loads[row.name])
+    if results.memory:
+        yield from _memory(results.memory)
+
+
+def bars(outcomes: Iterable[Outcome]) -> Iterable[str]:
+    """Yield the table of bars and what was measured beside them."""
+    yield "| row | bar | measured | spread | |"
+    yield "|---|--:|--:|--:|---|"
+    for outcome in outcomes:
+        unit = TIMES if outcome.bar.against else "KiB"
+        yield (
+            f"| {outcome.bar.title} | {outcome.bar} | {_number(outcome.figure.median)} {unit} | "
+            f"{_spread(outcome.figure)} | {_verdict(outcome.verdict)} |"
+        )
+    yield ""
+
+
+def _verdict(verdict: Verdict) -> str:
+    return f"**{verdict.value}**" if verdict is Verdict.SHORT else verdict.value
+
+
+def _row(row: Closed | Open, rounds: Sequence[Mapping[str, Sample]]) -> Iterable[str]:
+    big = SIZES[row.size] >= _MIB
+    how = "closed loop" if isinstance(row, Closed) else f"open loop, {row.connections} connections"
+    yield f"## {row.title[0].upper()}{row.title[1:]} ({how}; `{row.name}`)\n"
+    rate = "MB/s" if big else "requests/s"
+    cost_of = "MiB" if big else "request"
+    yield f"| | CPU per {cost_of}, µs | spread | / nginx | / Envoy | {rate} | p50, ms | p99, ms | others on the core |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    scale = SIZES[row.size] / 1e6 if big else 1.0
+    costs = [{name: each.cpu for name, each in found.items()} for found in rounds]
+    for name in dict.fromkeys(name for found in rounds for name in found):
+        samples = [found[name] for found in rounds if name in found]
+        cost = figure(each.cpu for each in samples)
+        against = " | ".join(_number(ratio(costs, name, base).median) for base in _BASES)
+        yield (
+            f"| {name} | {_number(cost.median)} | {_spread(cost)} | {against} | "
+            f"{_number(figure(each.rate * scale for each in samples).median)} | "
+            f"{_number(figure(each.p50 / 1e3 for each in samples).median)} | "
+            f"{_number(figure(each.p99 / 1e3 for each in samples).median)} | "
+            f"{figure(each.foreign * 100 for each in samples).median:.0f} % |"
+        )
+    yield ""
+
+
+def _memory(rounds: Sequence[Mapping[str, Memory]]) -> Iterable[str]:
+    yield f"## Memory and start (`{MEMORY}`)\n"
+    yield "| | exec → ready, ms | at rest, MiB | under load, MiB | per idle stream, KiB | per stalled stream, KiB |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for name in dict.fromkeys(name for found in rounds for name in found):
+        each = [found[name] for found in rounds if name in found]
+        columns = (
+            figure(one.ready_after * 1e3 for one in each),
+            figure(one.at_rest / _MIB for one in each),
+            figure(one.under_load / _MIB for one in each),
+            figure(one.idle / 1024 for one in each),
+            figure(one.stalled / 1024 for one in each),
+        )
+        yield f"| {name} | " + " | ".join(f"{_number(column.median)} ({_spread(column)})" for column in columns) + " |"
+    yield ""
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return _DASH
+    size = abs(value)
+    if size >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def _spread(found: Figure) -> str:
+    return f"{_number(found.low)}{_DASH}{_number(found.high)}" if found.known else _DASH
+
+
+# Plain data, and the plot
+
+
+def _plain(
+    results: Results, outcomes: Sequence[Outcome], facts: Mapping[str, object], peers: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "machine": dict(facts),
+        "peers": dict(peers),
+        "left_out": results.left_out,
+        "mismatches": results.mismatches,
+        "bars": [
+            {
+                "row": outcome.bar.row,
+                "title": outcome.bar.title,
+                "bar": str(outcome.bar),
+                "measured": None if math.isnan(outcome.figure.median) else asdict(outcome.figure),
+                "verdict": outcome.verdict.value,
+            }
+            for outcome in outcomes
+        ],
+        "loads": {
+            row: [{name: asdict(sample) for name, sample in found.items()} for found in rounds]
+            for row, rounds in results.loads.items()
+        },
+        "memory": [{name: asdict(each) for name, each in found.items()} for found in results.memory],
+    }
+
+
+def _plot(results: Results) -> str:
+    groups = []
+    for row in CLOSED:
+        rounds = results.loads.get(row.name, [])
+        names = dict.fromkeys(name for found in rounds for name in found)
+        bars_of_row = [(name, figure(found[name].cpu for found in rounds if name in found)) for name in names]
+        groups.append((row.title, sorted(bars_of_row, key=lambda each: each[1].median)))
+    return chart("CPU time per request (1 MiB: per answer), lower is better", "µs", groups)

@@ -1,0 +1,162 @@
+"""What is measured, and the bar that each row has to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from bench.figures import UNKNOWN, Figure, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# A row passes at a median up to a twentieth beside its bar: that much is noise on a shared machine.
+TOLERANCE: Final = 1.05
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+ALL_ROUTES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A closed loop: each of `connections` streams asks as soon as it is answered."""
+
+    name: str
+    title: str
+    size: str
+    connections: int
+    tls: bool = False
+    distinct: bool = True
+    only: tuple[str, ...] = ()  # the peers it is about; empty: all
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An open loop: `rate` requests a second, whatever becomes of them."""
+
+    name: str
+    title: str
+    size: str
+    connections: int
+    rate: int
+    tls: bool = False
+
+
+def _closed_rows() -> tuple[Closed, ...]:
+    words = {"small": "small answers", "10k": "10 KiB", "1m": "1 MiB"}
+    rows = [
+        Closed(
+            f"{size}-{connections}{'-tls' if tls else ''}",
+            f"{words[size]}, {connections} connection{'s' if connections > 1 else ''}{', TLS upstream' if tls else ''}",
+            size,
+            connections,
+            tls,
+        )
+        for tls in (False, True)
+        for size in words
+        for connections in (64, 1, 256)
+    ]
+    rows.append(
+        Closed("small-64-repeated", "small answers, 64 connections, repeated heads", "small", 64, distinct=False)
+    )
+    rows.append(
+        Closed(
+            "flat",
+            f"small answers, 64 connections, 1 connection defined and {ALL_ROUTES:,}",
+            "small",
+            64,
+            only=("proxy", "proxy-1000", "proxy-1000-all"),
+        )
+    )
+    return tuple(rows)
+
+
+CLOSED: Final = _closed_rows()
+OPEN: Final = (
+    Open("open", "small answers, 2,000 requests/s", "small", 64, 2000),
+    Open("open-tls", "small answers, 2,000 requests/s, TLS upstream", "small", 64, 2000, tls=True),
+)
+MEMORY: Final = "memory"
+QUICK: Final = ("small-64", "10k-64", "1m-64", "small-64-tls", "flat", "open", MEMORY)
+ROWS: Final[tuple[Closed | Open, ...]] = (*CLOSED, *OPEN)
+NAMES: Final = (*(row.name for row in ROWS), MEMORY)
+
+
+class Measure(Enum):
+    """Which figure of a row a bar is about."""
+
+    CPU = "CPU per request"
+    RATE = "MB/s"
+    IDLE = "KiB per idle stream"
+    STALLED = "KiB per stalled stream"
+
+
+class Verdict(Enum):
+    """How a row stands to its bar."""
+
+    PASS = "pass"
+    SHORT = "short"
+    UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar: the figure of `subject`, as a ratio to `against` or as it is, at most (or at least) `limit`."""
+
+    title: str
+    row: str
+    subject: str
+    measure: Measure
+    against: str
+    limit: float
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        unit = f"{TIMES} {self.against}" if self.against else "KiB"
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A bar and what was measured beside it."""
+
+    bar: Bar
+    figure: Figure
+    verdict: Verdict
+
+
+OFF: Final = "proxy"
+ON: Final = "proxy-log"
+BARS: Final = (
+    Bar("small answers, CPU per request, log off", "small-64", OFF, Measure.CPU, "nginx", 2.0),
+    Bar("small answers, CPU per request, log off", "small-64", OFF, Measure.CPU, "envoy", 0.7),
+    Bar("small answers, CPU per request, log on", "small-64", ON, Measure.CPU, "envoy", 0.85),
+    Bar("10 KiB, CPU per request, log off", "10k-64", OFF, Measure.CPU, "nginx", 1.9),
+    Bar("10 KiB, CPU per request, log off", "10k-64", OFF, Measure.CPU, "envoy", 0.9),
+    Bar("10 KiB, CPU per request, log on", "10k-64", ON, Measure.CPU, "envoy", 1.05),
+    Bar("1 MiB, MB/s, log off", "1m-64", OFF, Measure.RATE, "nginx", 1.0, at_least=True),
+    Bar("1 MiB, MB/s, log on", "1m-64", ON, Measure.RATE, "nginx", 1.0, at_least=True),
+    Bar("TLS upstream, small, CPU per request, log off", "small-64-tls", OFF, Measure.CPU, "envoy", 0.95),
+    Bar("TLS upstream, small, CPU per request, log on", "small-64-tls", ON, Measure.CPU, "envoy", 1.1),
+    Bar("against aiohttp, small, CPU per request, log off", "small-64", OFF, Measure.CPU, "aiohttp", 0.3),
+    Bar("against aiohttp, small, CPU per request, log on", "small-64", ON, Measure.CPU, "aiohttp", 0.35),
+    Bar("memory per idle keep-alive stream", MEMORY, OFF, Measure.IDLE, "", 6.0),
+    Bar("memory per stalled stream", MEMORY, OFF, Measure.STALLED, "", 256.0),
+    Bar("1,000 connections defined, one asked, CPU per request", "flat", "proxy-1000", Measure.CPU, OFF, 1.0),
+    Bar(
+        "1,000 connections defined, all asked in turn, CPU per request", "flat", "proxy-1000-all", Measure.CPU, OFF, 1.0
+    ),
+)
+
+
+def judge(bar: Bar, rounds: Sequence[Mapping[str, float]]) -> Outcome:
+    """Compare what the rounds of `bar.row` measured, {peer: value} each, with the bar."""
+    if bar.against:
+        found = ratio(rounds, bar.subject, bar.against)
+    else:
+        values = [{bar.subject: each[bar.subject], "": 1.0} for each in rounds if bar.subject in each]
+        found = ratio(values, bar.subject, "")
+    if found == UNKNOWN or not found.known:
+        return Outcome(bar, UNKNOWN, Verdict.UNKNOWN)
+    reached = found.median * TOLERANCE >= bar.limit if bar.at_least else found.median <= bar.limit * TOLERANCE
+    return Outcome(bar, found, Verdict.PASS if reached else Verdict.SHORT)
