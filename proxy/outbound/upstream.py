@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from time import monotonic
@@ -83,6 +84,9 @@ class Upstream(asyncio.Protocol):
             tunnel, self._tunnel = self._tunnel, None
             tunnel.lost()
             return
+        self._ended = True
+        if exc is not None:
+            self._take_last_words()
         self._fail(clean=False)
 
     def data_received(self, data: bytes) -> None:
@@ -360,6 +364,15 @@ class Upstream(asyncio.Protocol):
             consumer.broken(Refusal(_PROTOCOL_ERROR, "the upstream closed the stream within the header section"))
         else:
             consumer.broken(Refusal(_RESET, "the upstream closed the stream; the request may have been processed"))
+
+    def _take_last_words(self) -> None:
+        """A write met a reset before the loop got to read: an early response may still lie in the socket."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as rest:
+            while self._consumer is not None and (data := rest.recv(65536, socket.MSG_DONTWAIT)):
+                self.data_received(data)
 
     def _break(self, refusal: Refusal) -> None:
         consumer = self._consumer
