@@ -10,14 +10,12 @@ from proxy.definitions.auth_errors import AuthErrorsKind
 from proxy.definitions.iclients import (
     CONNECTION_KEYS,
     ICLIENT,
-    TLS,
     Registration,
     UrlText,
     Words,
     check_grant,
     iclient,
     split_scopes,
-    tls_of,
 )
 from proxy.definitions.kinds import PLACEHOLDER, Choice, Duration, Flag, Kind, Size, Text, scalar
 from proxy.definitions.later import not_yet
@@ -27,6 +25,7 @@ from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, Header, Headers, 
 from proxy.definitions.routes import ROUTE, path_fault
 from proxy.definitions.shapes import Block, Fields, Key, ListOf
 from proxy.definitions.spelling import hint
+from proxy.definitions.tls import TLS, may_be_insecure, tls_of
 from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
@@ -266,16 +265,10 @@ def _base_url(fields: Fields, reading: Reading) -> domains.OAuthUrl | None:
         reading.fault(node, *wrong)
     elif domains.is_metadata(url.host):
         reading.fault(node, "metadata_address", f"{url.host} is a metadata or link-local address; it is refused always")
-    elif url.scheme == "http" and not domains.is_loopback(url.host) and not _insecure_allowed(fields):
-        reading.fault(
-            node,
-            "insecure_url",
-            "http sends the token in clear; use https, or set allow_insecure: true on this connection",
-        )
+    elif url.scheme == "http" and not domains.is_loopback(url.host):
+        if may_be_insecure(fields):
+            reading.warn(node, "insecure_url", f"requests and tokens go to {url.authority} in clear")
+        else:
+            message = "http sends the token in clear; use https, or set allow_insecure: true on this connection"
+            reading.fault(node, "insecure_url", message)
     return url
-
-
-def _insecure_allowed(fields: Fields) -> bool:
-    return fields.values.get("allow_insecure") is True or (
-        "allow_insecure" in fields and "allow_insecure" not in fields.values
-    )

@@ -20,12 +20,12 @@ from proxy.definitions.kinds import (
     without_placeholder,
 )
 from proxy.definitions.later import not_yet
-from proxy.definitions.models import AuthErrors, IClient, SendTokenVia, Tls
+from proxy.definitions.models import AuthErrors, IClient, SendTokenVia
 from proxy.definitions.nodes import Node, Scalar, Sequence, described
-from proxy.definitions.pem import Certificates, KeyText, PrivateKey, check_pair, check_roots
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
 from proxy.definitions.reading import UnreadableError
 from proxy.definitions.shapes import Block, Fields, Key, ListOf
+from proxy.definitions.tls import TLS, tls_of
 from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
@@ -128,25 +128,6 @@ def _path(text: str) -> tuple[str, str] | None:
     )
 
 
-TLS: Final = Block(
-    "tls",
-    {
-        "ca": Key(
-            Certificates(),
-            "Authorities trusted beside those of the system: PEM, or the path of a PEM file.",
-            nullable=True,
-        ),
-        "client_cert": Key(Certificates(), "Client certificate: PEM, or the path of a PEM file.", nullable=True),
-        "client_key": Key(
-            PrivateKey(), "Private key of the client certificate: PEM, or the path of a PEM file.", nullable=True
-        ),
-        "server_name": Key(
-            Text("a host name"), "Name that the server's certificate is checked against.", nullable=True
-        ),
-        "verify": Key(Flag(), "false switches verification off; needs allow_insecure.", default=True),
-    },
-)
-
 ICLIENT: Final = Block(
     "iclient",
     {
@@ -244,46 +225,11 @@ def split_scopes(fields: Fields, delimiter: str, reading: Reading) -> tuple[str,
     return scopes
 
 
-def tls_of(fields: Fields, reading: Reading) -> Tls:
-    """Check and return the `tls` of an iClient or a connection."""
-    block: Fields | None = fields.values.get("tls")
-    if block is None:
-        return Tls()
-    values = block.values
-    if (
-        values.get("verify") is False
-        and fields.values.get("allow_insecure") is not True
-        and "allow_insecure" not in _unread(fields)
-    ):
-        reading.fault(block.nodes["verify"], "insecure_tls", "verify: false needs allow_insecure: true beside tls")
-    elif values.get("verify") is False:
-        reading.warn(block.nodes["verify"], "insecure_tls", "the server's certificate is not verified")
-    if "ca" in values:
-        check_roots(block.nodes["ca"], values["ca"], reading)
-    for one, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
-        if one in block and other not in block:
-            reading.fault(block.nodes[one], "missing_key", f"{one} needs {other} beside it", block.path(other))
-    if "client_cert" in values and "client_key" in values:
-        check_pair(
-            block.nodes["client_cert"],
-            values["client_cert"],
-            block.nodes["client_key"],
-            values["client_key"].public,
-            reading,
-        )
-    key: KeyText | None = values.get("client_key")
-    return Tls(**{**values, "client_key": key.pem if key else None})
-
-
-def _unread(fields: Fields) -> set[str]:
-    return fields.nodes.keys() - fields.values.keys()
-
-
 def _client_auth(fields: Fields, reading: Reading) -> str:
     written: str | None = fields.values.get("client_auth")
     default = "client_secret_basic" if "client_secret" in fields else "none"
     client_auth = written or default
-    if "client_auth" in _unread(fields):
+    if "client_auth" in fields and written is None:
         return default
     if client_auth != "none":
         for key in ("client_id", "client_secret"):

@@ -418,3 +418,29 @@ def test_http_to_loopback_is_fine_for_an_api_and_warned_of_for_a_token_endpoint(
     (warning,) = found.warnings
     assert warning.message == "client credentials and tokens go to auth.acme.com:8080 in clear"
     assert found.definitions.connections[0].iclient.valid_domains == ("auth.acme.com:8080",)
+
+
+def test_http_to_another_machine_is_allowed_by_name_with_a_warning(folder):
+    text = ONE.replace("https://api.acme.com", "http://api.acme.com\n    allow_insecure: true")
+
+    (warning,) = loaded(folder, text).warnings
+
+    assert str(warning) == "f.yaml:3:5: connections.acme.base_url: requests and tokens go to api.acme.com in clear"
+
+
+def test_null_takes_away_what_defaults_gave(folder):
+    text = """defaults:
+  iclient: {client_id: shared}
+  connection:
+    iclient: {grant_type: client_credentials, token_url: https://auth.acme.com/t}
+    route: {host: crm.example}
+connections:
+  a: {base_url: https://a.acme.com}
+  b: {base_url: https://b.acme.com, iclient: null, route: {host: null}}
+  c: {base_url: https://c.acme.com, iclient: {client_id: own}, route: false}
+"""
+    a, b, c = definitions(folder, text).connections
+
+    assert (a.iclient.name, a.iclient.client_id, a.route.host) == ("a", "shared", "crm.example")
+    assert (b.iclient, b.route.host) == (None, None)
+    assert (c.iclient.client_id, c.iclient.token_url, c.route) == ("own", "https://auth.acme.com/t", None)
