@@ -1,5 +1,8 @@
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 
 import pytest
@@ -10,6 +13,8 @@ from packaging.utils import canonicalize_name
 from tests.house import tree
 
 LOCKS = sorted(path.name for path in tree.ROOT.glob("requirements*.lock"))
+PACKAGES = packages_distributions()
+STANDARD = sys.stdlib_module_names
 PROJECT = tomllib.loads((tree.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -82,3 +87,23 @@ def test_every_dependency_has_its_sentence():
     names = {wanted.name for wanted in [*DIRECT["requirements.lock"], *group("dev")]}
 
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+
+
+def imported(folder):
+    """Return the packages outside the standard library that a folder imports, by the names they are installed by."""
+    tops = set()
+    for path in tree.files(".py", under=folder):
+        for node in ast.walk(tree.syntax(path)):
+            if isinstance(node, ast.Import):
+                tops |= {alias.name.partition(".")[0] for alias in node.names}
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                tops.add((node.module or "").partition(".")[0])
+    ours = {"proxy", "tests", "bench"}
+    return {canonicalize_name(PACKAGES[top][0]) if top in PACKAGES else top for top in tops - ours - STANDARD}
+
+
+@pytest.mark.parametrize(("folder", "asked"), [("proxy", "requirements.lock"), ("tests", "requirements-dev.lock")])
+def test_what_is_imported_is_asked_for(folder, asked):
+    wanted = {canonicalize_name(requirement.name) for requirement in DIRECT[asked]}
+
+    assert imported(folder) - wanted == set()
