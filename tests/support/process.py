@@ -73,6 +73,11 @@ class Process:
         return self.listening["admin"][0]
 
     @property
+    def is_serving(self) -> bool:
+        """Whether it runs and its admin listener is open."""
+        return self._running.returncode is None and "admin" in self.listening
+
+    @property
     def output(self) -> str:
         return "\n".join(self.lines)
 
@@ -117,9 +122,18 @@ class Process:
 
     async def admin_get(self, path: str) -> Response:
         """Ask the admin listener on a stream of its own."""
+        return await self._admin(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    async def admin_post(self, path: str) -> Response:
+        """Post nothing to the admin listener, as `curl -X POST` does."""
+        return await self._admin(
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    async def _admin(self, request: str) -> Response:
         client = await Client.connect(self.admin)
         try:
-            return await client.ask(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path.encode())
+            return await client.ask(request.encode())
         finally:
             await client.close()
 

@@ -45,6 +45,10 @@ class TokenEndpoint:
     async def close(self) -> None:
         await self._server.close()
 
+    def forsake(self) -> None:
+        """Let go of the port of an endpoint that was never started."""
+        self._server.forsake()
+
     async def _answer(self, request: Request) -> None:
         form = parse_qs((await request.read_body()).decode())
         [basic] = request.values(b"authorization")
@@ -187,9 +191,12 @@ class Stage:
         definition["base_url"] = definition["base_url"].replace("PORT", str(port))
         return definition
 
-    async def start(self, folder: Path) -> None:
+    async def start(self, folder: Path, *, serving: bool = True) -> None:
+        """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
         self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET})
+        if not serving:
+            return
         try:
             await self.process.until_listening()
         except AssertionError:
@@ -205,16 +212,24 @@ class Stage:
 
     async def close(self) -> None:
         """Stop everything, and hold the process to what no process may leave behind."""
+        metrics = b""
         try:
-            metrics = (await self.process.admin_get("/metrics")).body
+            if self.process.is_serving:
+                metrics = (await self.process.admin_get("/metrics")).body
             status = await self.process.stop()
         finally:
             await self._close_servers()
         self.process.assert_clean()
         assert b"canary-" not in metrics
-        assert status == 0, self.process.output[-2000:]
+        assert status == 0 or not self.process.listening, self.process.output[-2000:]
 
 
+
+    def forsake(self) -> None:
+        """Let go of the ports of a stage that was never started."""
+        for listening in self._listening.values():
+            listening.close()
+        self.tokens.forsake()
 
     async def _close_servers(self) -> None:
         for listening in self._listening.values():

@@ -265,6 +265,10 @@ class Upstream:
         """Stop listening; streams that are open stay."""
         self._server.close()
 
+    def forsake(self) -> None:
+        """Let go of the port of an upstream that was never started."""
+        self._listening.close()
+
     async def reopen(self) -> None:
         """Listen again on the same port."""
         self._listening = socket.create_server(("127.0.0.1", self.port), backlog=256)
