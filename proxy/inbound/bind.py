@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from proxy.definitions.models import Bind
 
 
-def bind_socket(bind: Bind) -> socket.socket:
-    """Return a bound socket; raises `MachineError` with what is in the way."""
+def bind_socket(bind: Bind, listener: str) -> socket.socket:
+    """Return a bound socket; raises `MachineError` that names the listener and what is in the way."""
     match bind:
         case TcpBind(host=host, port=port):
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -29,16 +29,18 @@ def bind_socket(bind: Bind) -> socket.socket:
                 sock.bind((host, port))
             except OSError as error:
                 sock.close()
-                raise MachineError("address_in_use", f"can't listen on {host}:{port}: {error.strerror}") from error
+                raise MachineError(
+                    "address_in_use", f"{listener}: can't listen on {host}:{port}: {error.strerror}"
+                ) from error
         case UnixBind(path=path):
-            sock = _bind_unix(path)
+            sock = _bind_unix(path, listener)
         case _:
             assert_never(bind)
     sock.setblocking(False)
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_unix(path: str, listener: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(Path(path).stat().st_mode):
             _remove_stale(path)
@@ -48,7 +50,7 @@ def _bind_unix(path: str) -> socket.socket:
         sock.bind(path)
     except OSError as error:
         sock.close()
-        raise MachineError("address_in_use", f"can't listen on unix:{path}: {error.strerror}") from error
+        raise MachineError("address_in_use", f"{listener}: can't listen on unix:{path}: {error.strerror}") from error
     finally:
         os.umask(mask)
     return sock

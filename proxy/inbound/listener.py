@@ -65,7 +65,7 @@ class Listener:
     async def start(self) -> str:
         """Bind and accept; returns the address. Raises `MachineError` when it is taken or not ours to have."""
         loop = self.surroundings.loop
-        sock = bind_socket(self._bind)
+        sock = bind_socket(self._bind, f"{self.name} listener")
         self._server = await loop.create_server(
             lambda: Downstream(self), sock=sock, ssl=self._context, backlog=_BACKLOG
         )

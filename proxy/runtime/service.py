@@ -72,7 +72,7 @@ class Service:
         surroundings = self._assembly.surroundings
         metrics = Metrics(surroundings.counters, self._operations.watched, version("iclient-proxy"))
         server = AdminServer(settings, self._operations, self._health, metrics.scrape)
-        sock = bind_socket(settings.bind)
+        sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
         await server.start(sock)
         return server
