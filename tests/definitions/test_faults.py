@@ -62,6 +62,8 @@ MISTAKES = [
     "unquoted-placeholder",
     "tls",
     "faults-of-defaults",
+    "odds-and-ends",
+    pytest.param("alias-as-key", marks=case("C-4")),
 ]
 
 

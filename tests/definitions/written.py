@@ -6,7 +6,7 @@ from proxy.definitions.load import load
 from proxy.errors import DefinitionsError
 
 CANARY = "canary"
-ENVIRON = {"SECRET": "canary-value", "EMPTY": "", "BLANK": " \t"}
+ENVIRON = {"SECRET": "canary-value", "LINES": "canary\ncanary", "EMPTY": "", "BLANK": " \t"}
 
 ONE = """connections:
   acme:
