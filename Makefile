@@ -41,7 +41,7 @@ test: $(DEV_STAMP) ## run every test that this machine has the tools for, and na
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 schema: $(DEV_STAMP) ## write the JSON Schema for editors anew
 	$(BIN)/iclient-proxy schema > $(SCHEMA)

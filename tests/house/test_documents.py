@@ -3,6 +3,8 @@ import re
 
 import pytest
 
+from proxy.cli.verbs import VERBS
+from proxy.definitions.later import LATER_CHOICES
 from proxy.definitions.load import load
 from proxy.tokens.states import State, diagram
 from tests.house import tree
@@ -95,3 +97,20 @@ def test_every_file_that_the_architecture_names_exists():
 
     assert named
     assert [name for name in named if not (tree.ROOT / "proxy" / name).is_file()] == []
+
+
+def test_no_capability_is_called_missing_that_works_or_working_that_is_refused():
+    """What the loader refuses as not supported yet, the README may not promise."""
+    works, _, missing = README.partition("## What works today")[2].partition("## What does not work yet")
+    grants = LATER_CHOICES["grant_type"]
+
+    assert grants
+    assert [grant for grant in grants if f"`{grant}`" in works] == []
+    assert [grant for grant in grants if f"`{grant}`" not in missing] == []
+
+
+def test_every_command_has_its_place_in_the_readme():
+    shown = re.search(r"\*\*Command line\*\*: (.*?)\.", README, flags=re.DOTALL)
+
+    assert shown
+    assert set(re.findall(r"`(\w+)`", shown[1])) == set(VERBS)
