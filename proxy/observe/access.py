@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from proxy.observe.redact import MASK
+from proxy.observe.redact import MASK, forms
 from proxy.observe.render import clamp, timestamp
 
 if TYPE_CHECKING:
@@ -21,10 +21,13 @@ _LINE: Final = (
     b'"ms_total":%.3f,"ms_upstream":%.3f,"ms_token":%b,"bytes_in":%d,"bytes_out":%d,"request_id":"%b",'
     b'"level":"info","timestamp":"%b"}\n'
 )
-# What stands in JSON as it is; `translate` deletes it, so that nothing is left of most paths.
-_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
+# What stands in JSON as it is; `translate` deletes it, so that nothing is left of most paths. "%" is left: what is
+# percent-encoded may be another spelling of a secret, and is looked at more closely.
+_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\%')
 _WELL_KNOWN: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _PLAIN_PATH: Final = 1024
+# One entry per token of each connection; few connections get paths that need it.
+_REMEMBERED: Final = 256
 
 
 class AccessLog:
@@ -39,6 +42,7 @@ class AccessLog:
         self._render = render
         self._milliseconds = -1
         self._stamp = b""
+        self._spellings: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
 
     def record(self, exchange: ExchangeRecord) -> None:
         """Take the record of one finished exchange."""
@@ -55,8 +59,8 @@ class AccessLog:
             # The path is all that a peer fills freely. `replace` tells in 40 ns what `in` needs 200 for.
             path = path.replace(secret, MASK)
         if method not in _WELL_KNOWN or len(path) > _PLAIN_PATH or path.translate(None, _PLAIN):
-            method = _escaped(_mask(method, exchange.secrets))
-            path = _escaped(path)
+            method = _escaped(self._mask(method, exchange.secrets))
+            path = _escaped(self._mask(path, exchange.secrets))
         token = exchange.seconds_token
         self._write(
             _LINE
@@ -82,8 +86,8 @@ class AccessLog:
         return {
             "event": "exchange",
             "connection": exchange.connection,
-            "method": _text(_mask(exchange.method, exchange.secrets)),
-            "path": _text(_mask(exchange.path, exchange.secrets)),
+            "method": _text(self._mask(exchange.method, exchange.secrets)),
+            "path": _text(self._mask(exchange.path, exchange.secrets)),
             "status": exchange.status,
             "attempts": exchange.attempts,
             "renewed": exchange.renewed,
@@ -97,11 +101,16 @@ class AccessLog:
             "timestamp": timestamp(self._wall()),
         }
 
-
-def _mask(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    return text
+    def _mask(self, text: bytes, secrets: tuple[bytes, ...]) -> bytes:
+        spellings = self._spellings.get(secrets)
+        if spellings is None:
+            found = {form for secret in secrets for form in (secret, *forms(secret.decode("utf-8", "replace")))}
+            if len(self._spellings) >= _REMEMBERED:
+                self._spellings.clear()
+            spellings = self._spellings[secrets] = tuple(sorted(found, key=len, reverse=True))
+        for spelling in spellings:
+            text = text.replace(spelling, MASK)
+        return text
 
 
 def _text(raw: bytes) -> str:

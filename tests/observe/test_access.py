@@ -90,9 +90,15 @@ def test_whatever_stands_in_a_request_line_is_one_line_of_valid_json(path, metho
         assert event["method"].encode("latin-1") == method
 
 
-@pytest.mark.parametrize("path", [b"/x/canary-secret/y", b'/x/"canary-secret/y', b"/" + b"x" * 1005 + b"canary-secret"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/x/canary-secret+/y", b'/x/"canary-secret+/y', b"/" + b"x" * 1005 + b"canary-secret+/",
+        b"/canary-secret%2B%2F", b"/canary-secret%2b%2f/y",
+    ],
+)  # fmt: skip
 def test_the_secrets_of_the_connection_do_not_stand_in_its_lines(path):
-    written = line(path=path, secrets=(b"canary-secret", b"canary-other"))
+    written = line(path=path, secrets=(b"canary-secret+/", b"canary-other"))
 
     assert b"canary" not in written
     assert b"***" in written

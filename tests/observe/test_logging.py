@@ -59,7 +59,7 @@ def test_a_secret_does_not_get_past_the_cut_of_a_long_field():
 
 @pytest.mark.case("S-304")
 def test_a_traceback_shows_no_local_variable():
-    def ask(client_secret):  # noqa: ARG001  # a local variable is the point
+    def ask(client_secret):  # a local variable is the point
         raise OSError("went wrong")
 
     with log() as (_, written):

@@ -61,7 +61,7 @@ def test_times_are_utc_with_milliseconds():
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"
 
 
-def fail(client_secret):  # noqa: ARG001  # a local variable is the point
+def fail(client_secret):  # a local variable is the point
     raise ValueError("no good") from KeyError("inner")
 
 
