@@ -249,7 +249,7 @@ def _auth(fields: Fields, reading: Reading) -> ListenerAuth | None:
     if (path := values.get("client_ca")) is not None:
         node = fields.nodes["client_ca"]
         try:
-            check_roots(node, file_text(node, path, reading, MAX_BYTES).text, reading)
+            check_roots(node, file_text(node, path, reading, MAX_BYTES, secret=False).text, reading)
         except UnreadableError:
             return None
         values["client_ca"] = str(file_path(node, path, reading))
@@ -262,7 +262,7 @@ def _tls(fields: Fields, reading: Reading) -> ListenerTls | None:
     cert, key = fields.nodes["cert"], fields.nodes["key"]
     paths = fields.values
     try:
-        certificate = file_text(cert, paths["cert"], reading, MAX_BYTES).text
+        certificate = file_text(cert, paths["cert"], reading, MAX_BYTES, secret=False).text
         private = private_key(key, file_text(key, paths["key"], reading, MAX_BYTES).text, reading)
     except UnreadableError:
         return None

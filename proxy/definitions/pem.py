@@ -69,7 +69,9 @@ def _pem(node: Node, reading: Reading, *, secret: bool = False) -> str:
     if not text.startswith(BEGIN):
         if "\n" in text or (isinstance(node, Mapping) and "file" in node.entries):
             raise reading.refused(node, "tls_pem_invalid", "this is not PEM: it does not begin with -----BEGIN")
-        text = file_text(node, text, reading, MAX_BYTES, named=isinstance(node, Scalar) and not secret).text
+        text = file_text(
+            node, text, reading, MAX_BYTES, named=isinstance(node, Scalar) and not secret, secret=secret
+        ).text
     if BEGIN not in text:
         raise reading.refused(node, "tls_pem_invalid", "this is not PEM: there is no -----BEGIN in it")
     return _repaired(text)

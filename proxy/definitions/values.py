@@ -127,10 +127,13 @@ def referred(node: Mapping, reading: Reading) -> str:
     return text
 
 
-def file_text(node: Node, path: str, reading: Reading, limit: int = MAX_BYTES, *, named: bool = True) -> FileText:
+def file_text(
+    node: Node, path: str, reading: Reading, limit: int = MAX_BYTES, *, named: bool = True, secret: bool = True
+) -> FileText:
     """Return what is in the file at `path`, from the folder that was named to the loader; read once a load.
 
     `named` is False where the path may be a secret that stands in the wrong place: then no message quotes it.
+    `secret` is False for what everyone may read, such as a certificate.
     """
     full = file_path(node, path, reading)
     key = str(full)
@@ -141,9 +144,9 @@ def file_text(node: Node, path: str, reading: Reading, limit: int = MAX_BYTES, *
             message = refused.message if named else refused.anonymous
             raise reading.refused(node, refused.code, message) from None
     text = reading.files[key]
-    if text.newline_stripped:
+    if text.newline_stripped and secret:
         reading.note(node, "newline_stripped", f"trailing newline stripped from {full}")
-    if text.exposed:
+    if text.exposed and secret:
         reading.warn(node, "secret_file_world_readable", f"everyone may read the file {full}; run chmod o-r on it")
     return text
 

@@ -62,6 +62,17 @@ def test_paths_become_pem_and_the_key_a_secret(files, authority, pair):
     assert tls.client_key == Secret(pair[1].strip())
 
 
+def test_a_certificate_may_be_read_by_everyone_and_its_key_may_not(files):
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (files / name).chmod(0o644)
+
+    (warning,) = loaded(files, TLS).warnings
+
+    assert str(warning) == (
+        "f.yaml:9:46: connections.acme.tls.client_key: everyone may read the file key.pem; run chmod o-r on it"
+    )
+
+
 def test_pem_comes_from_the_environment_as_well_even_in_one_line(files, pair):
     text = with_connection("tls: {client_cert: {env: CERT}, client_key: {env: KEY}}")
     one_line = pair[1].strip().replace("\n", "\\n")
