@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config, items):
         return
     kept, gone, left_out = [], [], defaultdict(list)
     for item in items:
-        lacking = next((f"{tool}: {why}" for tool in _needed(item) if (why := missing(tool))), None)
+        lacking = "; ".join(f"{tool}: {why}" for tool in _needed(item) if (why := missing(tool)))
         if lacking:
             gone.append(item)
             left_out[lacking].append(item.nodeid)
