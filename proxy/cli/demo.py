@@ -44,6 +44,8 @@ def demo(
 
     Example: iclient-proxy demo --keep
     """
+    # As Ctrl-C: the proxy and the folder must not outlive the demo.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     steps: list[Step] = []
     with World(break_) as world, tempfile.TemporaryDirectory(prefix="iclient-proxy-demo-") as folder:

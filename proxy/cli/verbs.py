@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final, cast
 
 import typer
@@ -59,6 +61,10 @@ def call(arguments: list[str]) -> int:
         commands=[TyperCommand(name, help=verb.about) for name, verb in VERBS.items()],
         no_args_is_help=True,
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that can't show a tick gets its number instead; it is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         group.main(arguments, prog_name="iclient-proxy")
     except SystemExit as exit_:

@@ -19,7 +19,7 @@ async def told(*arguments, tmp_path):
     return done, json.loads(done.out)
 
 
-async def test_every_step_happens(tmp_path):
+async def test_every_step_happens_and_is_counted_by_the_servers(tmp_path):
     done, steps = await told(tmp_path=tmp_path)
 
     assert (done.status, done.err) == (0, "")
@@ -57,6 +57,13 @@ async def test_a_newcomer_reads_it_without_colours_where_there_is_no_terminal(tm
     assert done.out.count("✓") == 5
     assert "client_secret: {env: DEMO_CLIENT_SECRET}" in done.out
     assert len(done.out.splitlines()) < 60
+
+
+async def test_a_terminal_that_knows_ascii_only_is_no_reason_to_fail(tmp_path):
+    done = await iclient_proxy("demo", environment={"PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
+
+    assert (done.status, done.err) == (0, "")
+    assert done.out.count("\\u2713 ") == 5
 
 
 async def test_it_takes_nothing_from_the_environment_that_could_lead_it_astray(tmp_path):

@@ -1,6 +1,8 @@
 import os
 from threading import Event, Thread
 
+import pytest
+
 from proxy.observe.sink import LineSink
 from tests.observe.lines import Pipe
 
@@ -89,6 +91,18 @@ def test_a_log_that_nobody_will_read_any_more_does_not_end_the_process():
 
     assert sink.dropped > 0
     os.close(pipe.writing)
+
+
+@pytest.mark.case("L-287")
+def test_a_full_disk_costs_lines_and_nothing_else():
+    full = os.open("/dev/full", os.O_WRONLY)
+    sink = LineSink(full, gather=0)
+
+    sink.write(b"line\n")
+    sink.close()
+    os.close(full)
+
+    assert sink.dropped == 1
 
 
 def test_a_sink_that_was_never_written_to_starts_no_thread_and_closes_at_once():

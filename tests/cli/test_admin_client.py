@@ -1,0 +1,73 @@
+import asyncio
+import socket
+
+import pytest
+
+from proxy.admin.health import Health
+from proxy.admin.server import AdminServer
+from proxy.admin.status import ConnectionStatus
+from proxy.cli.admin_client import AdminClient, AdminRefusalError, NotRunningError
+from proxy.definitions.models import AdminListener
+from proxy.secret import Secret
+
+
+class Running:
+    """Fake of `Operations` with one connection."""
+
+    def connections(self):
+        return [ConnectionStatus("crm", iclient="acme", grant_type="password", state="valid")]
+
+    async def renew(self, name):
+        assert name == "crm"
+
+    def quit(self):
+        raise AssertionError("nobody asked for the end")
+
+
+async def no_metrics(_accept):
+    raise AssertionError("nobody asked for metrics")
+
+
+@pytest.fixture
+async def serve():
+    servers = []
+
+    async def start(sock, **settings):
+        server = AdminServer(AdminListener(**settings), Running(), Health(list), no_metrics)
+        await server.start(sock)
+        servers.append(server)
+
+    yield start
+    for server in servers:
+        await server.close()
+
+
+async def test_the_api_is_spoken_over_a_unix_socket(serve, tmp_path):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "admin.sock"))
+    await serve(sock)
+    client = AdminClient(f"unix:{tmp_path}/admin.sock", {})
+
+    [row] = await asyncio.to_thread(client.connections)
+
+    assert (row["name"], row["state"]) == ("crm", "valid")
+    assert await asyncio.to_thread(client.probe, "/livez") == (200, "ok")
+    with pytest.raises(NotRunningError, match=r"no-such-file.*No such file"):
+        AdminClient(f"unix:{tmp_path}/no-such-file", {}).connections()
+
+
+async def test_from_another_machine_the_credential_comes_from_the_environment(serve):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        own = probe.getsockname()[0]
+    sock = socket.create_server(("0.0.0.0", 0))
+    await serve(sock, auth=Secret("canary-admin-credential"))
+    url = f"http://{own}:{sock.getsockname()[1]}/"
+
+    with pytest.raises(AdminRefusalError, match="needs a loopback peer or the admin credential"):
+        await asyncio.to_thread(AdminClient(url, {}).connections)
+    knowing = AdminClient(url, {"ICLIENT_PROXY_ADMIN_TOKEN": "canary-admin-credential"})
+    assert (await asyncio.to_thread(knowing.renew, "crm"))["name"] == "crm"
