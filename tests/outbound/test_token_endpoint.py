@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvloop
 from cryptography import x509
 
 from proxy.definitions.models import IClient, Limits, Tls
@@ -360,7 +361,7 @@ async def test_an_end_without_close_notify_after_a_whole_body_is_success(authori
     assert result == "t0"
 
 
-async def test_plain_http_behind_https_is_a_protocol_error(authority):
+async def test_plain_http_behind_https_is_a_protocol_error():
     async with AuthorizationServer() as server:
         with pytest.raises(EndpointFault) as raised:
             await ask(f"https://localhost:{server.port}/token", f"localhost:{server.port}", limits=SHORT)
@@ -533,3 +534,38 @@ async def test_a_name_that_leads_to_a_metadata_service_is_refused(address):
 
 async def test_two_ways_with_the_same_trust_share_one_context():
     assert _context(Tls()) is _context(Tls())
+
+
+# -------------------------------------------------------------------------------------------------------------- uvloop
+
+
+@pytest.mark.parametrize(
+    ("story", "told"),
+    [
+        (test_a_request_arrives_as_it_was_built_on_a_stream_of_its_own, ()),
+        (test_a_refused_stream_is_a_transport_fault, ()),
+        (test_a_server_that_never_answers_is_cut_off_in_all, ()),
+        (test_a_body_that_drips_is_cut_off_in_all_and_not_for_each_read, (b"",)),
+        (test_a_reset_before_the_status_is_a_transport_fault, ()),
+        (test_a_reset_inside_the_body_never_makes_a_token, (HEAD + b"\r\n" + OK,)),
+        (test_a_body_that_ends_early_is_incomplete_although_it_might_be_read, (HEAD + b"Content-Length: 99\r\n\r\n",)),
+        (test_a_body_that_ends_with_its_stream_is_complete, ()),
+        (test_what_follows_a_complete_answer_does_not_matter, ((b"garbage",), b"")),
+        (test_what_follows_a_complete_answer_does_not_matter, ((End.RESET,), b"")),
+        (test_a_server_of_tls_1_0_sees_no_more_than_the_greeting, ()),
+        (test_plain_http_behind_https_is_a_protocol_error, ()),
+        (test_a_flood_of_interim_answers_is_a_failure, (20_000,)),
+    ],
+)
+def test_the_same_on_the_loop_that_the_product_runs_on(story, told):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(story(*told)) is None
+
+
+@pytest.mark.case("T-59")
+@pytest.mark.parametrize("flaw", ["expired", "wrong host", "unknown authority", "NUL in the name"])
+def test_trust_is_the_same_on_the_loop_that_the_product_runs_on(authority, flaw, tmp_path):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        checked = test_a_server_that_can_not_be_trusted_sees_no_byte_of_a_credential(authority, flaw, tmp_path)
+        assert runner.run(checked) is None
+        assert runner.run(test_an_end_without_close_notify_after_a_whole_body_is_success(authority)) is None
