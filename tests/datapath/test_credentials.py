@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.support.scripts import OK_BODY, replies, response, unauthorized
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, replies, response, unauthorized
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +39,9 @@ def credential(case: Case, generation: int = 1) -> bytes:
 async def test_what_the_application_sent_in_the_place_of_the_token_is_replaced(case: Case, fields: list[bytes]):
     assert (await case.ask(case.request(b"X-A: 1", *fields, b"X-B: 2"))).status == 200
     [request] = case.upstream.requests
-    assert [pair for pair in request.fields if pair[0].lower().startswith(b"auth")] == [(b"Authorization", credential(case))]
+    assert [pair for pair in request.fields if pair[0].lower().startswith(b"auth")] == [
+        (b"Authorization", credential(case))
+    ]
     assert [pair for pair in request.fields if pair[0].startswith(b"X-")] == [(b"X-A", b"1"), (b"X-B", b"2")]
 
 
@@ -81,7 +83,9 @@ async def test_nominating_the_credential_as_hop_by_hop_does_not_strip_ours(case:
 @pytest.mark.case("D-150", "D-155")
 @pytest.mark.connection(send_token_via={"header": {"name": "X-Api-Key", "scheme": ""}})
 async def test_a_header_of_the_operators_choice_holds_the_bare_token(case: Case):
-    raw = case.request(b"Connection: close, X-Api-Key", b"x-api-key: mine", b"X-API-KEY: again", b"Authorization: Bearer own")
+    raw = case.request(
+        b"Connection: close, X-Api-Key", b"x-api-key: mine", b"X-API-KEY: again", b"Authorization: Bearer own"
+    )
     assert (await case.ask(raw)).status == 200
     [request] = case.upstream.requests
     assert b"\r\nX-Api-Key: %s\r\n" % case.token().encode() in request.head
@@ -145,7 +149,9 @@ async def test_a_token_after_a_semicolon_does_not_survive_beside_ours(case: Case
 @pytest.mark.case("D-148", "D-153")
 @pytest.mark.connection(send_token_via=QUERY, on_client_credential="reject")
 @pytest.mark.parametrize("query", [b"tok=mine", b"%74ok=mine"])
-async def test_a_token_of_the_application_in_the_query_is_refused_where_the_definitions_say_so(case: Case, query: bytes):
+async def test_a_token_of_the_application_in_the_query_is_refused_where_the_definitions_say_so(
+    case: Case, query: bytes
+):
     refused = await case.ask(case.request(target=b"/q?" + query))
     assert (refused.status, refused.code) == (400, "client_credential_present")
     assert (case.upstream_requests, case.token_requests) == (0, 0)
@@ -157,9 +163,7 @@ async def test_the_line_of_an_exchange_shows_neither_query_nor_token(case: Case)
     case.upstream.answers(replies(response(OK_BODY, b"Cache-Control: private")))
     answered = await case.ask(case.request(target=b"/q?name=value"))
     assert answered.values(b"cache-control") == [b"private"]
-    process = case.stage.process
-    await process.until_written(f'"connection": "{case.name}"')
-    [line] = [line for line in process.logged("exchange") if line["connection"] == case.name]
+    line = await case.stage.process.until_logged("exchange", connection=case.name)
     assert (line["method"], line["status"], line["attempts"]) == ("GET", 200, 1)
     assert line["path"].endswith("/q")
     assert "?" not in json.dumps(line)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.support.scripts import OK_BODY
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,7 +32,11 @@ def named(**rows: bytes) -> list[object]:
         ("length-first", [b"Content-Length: 5", CHUNKED], ONE_CHUNK),
         ("coding-first", [CHUNKED, b"Content-Length: 5"], ONE_CHUNK),
         ("length-hides-a-request", [b"Content-Length: %d" % (5 + len(SMUGGLED)), CHUNKED], b"0\r\n\r\n" + SMUGGLED),
-        ("chunks-hide-a-request", [CHUNKED, b"Content-Length: 4"], b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
+        (
+            "chunks-hide-a-request",
+            [CHUNKED, b"Content-Length: 4"],
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
+        ),
         ("length-nought", [b"Content-Length: 0", CHUNKED], b"0\r\n\r\n" + SMUGGLED),
     ),
 )
@@ -59,17 +63,32 @@ async def test_a_request_with_two_lengths_is_refused_even_when_they_agree(case: 
 @pytest.mark.parametrize(
     "length",
     named(
-        plus=b"+5", minus=b"-1", hexadecimal=b"0x5", underscore=b"1_0", two_numbers=b"5 5", empty=b"", blank=b" ",
-        arabic_indic="٥".encode(), beyond_64_bits=b"18446744073709551617", beyond_63_bits=b"9223372036854775808",
-        leading_noughts=b"005", noughts=b"00", decimal_point=b"5.0", exponent=b"5e0", letter=b"5a", quoted=b'"5"',
+        plus=b"+5",
+        minus=b"-1",
+        hexadecimal=b"0x5",
+        underscore=b"1_0",
+        two_numbers=b"5 5",
+        empty=b"",
+        blank=b" ",
+        arabic_indic="\u0665".encode(),
+        beyond_64_bits=b"18446744073709551617",
+        beyond_63_bits=b"9223372036854775808",
+        leading_noughts=b"005",
+        noughts=b"00",
+        decimal_point=b"5.0",
+        exponent=b"5e0",
+        letter=b"5a",
+        quoted=b'"5"',
     ),
-)  # fmt: skip
+)
 async def test_a_length_that_is_not_a_plain_number_is_refused(case: Case, length: bytes):
     await case.assert_refused(case.request(b"Content-Length: " + length, method=b"POST", body=b"hello"))
 
 
 @pytest.mark.case("D-106")
-@pytest.mark.parametrize("field", named(length=b"Content-Length : 5", coding=b"Transfer-Encoding : chunked", tab=b"Content-Length\t: 5"))
+@pytest.mark.parametrize(
+    "field", named(length=b"Content-Length : 5", coding=b"Transfer-Encoding : chunked", tab=b"Content-Length\t: 5")
+)
 async def test_a_space_before_the_colon_of_a_framing_field_is_refused(case: Case, field: bytes):
     await case.assert_refused(case.request(field, method=b"POST", body=ONE_CHUNK))
 
@@ -78,10 +97,15 @@ async def test_a_space_before_the_colon_of_a_framing_field_is_refused(case: Case
 @pytest.mark.parametrize(
     "coding",
     named(
-        lookalike=b"xchunked", chunked_not_last=b"chunked, identity", identity=b"identity", unknown=b"cow",
-        compressed=b"gzip, chunked", suffix=b"chunkedx", parameter=b"chunked;q=1",
+        lookalike=b"xchunked",
+        chunked_not_last=b"chunked, identity",
+        identity=b"identity",
+        unknown=b"cow",
+        compressed=b"gzip, chunked",
+        suffix=b"chunkedx",
+        parameter=b"chunked;q=1",
     ),
-)  # fmt: skip
+)
 async def test_a_transfer_coding_other_than_chunked_is_refused(case: Case, coding: bytes):
     client = await case.connect()
     refused = await client.ask(case.request(b"Transfer-Encoding: " + coding, method=b"POST", body=ONE_CHUNK))
@@ -105,12 +129,21 @@ async def test_gzip_below_chunked_is_more_than_this_proxy_does(case: Case):
 @pytest.mark.parametrize(
     "value",
     named(
-        comma_before=b",chunked", comma_after=b"chunked,", comma_and_space=b"chunked , ", empty=b"", only_comma=b",",
-        twice_in_a_list=b"chunked, chunked", vertical_tab_before=b"\x0bchunked", vertical_tab_after=b"chunked\x0b",
-        form_feed=b"\x0cchunked", nul=b"chunked\x00", no_break_space=b"\xa0chunked", next_line=b"chunked\x85",
+        comma_before=b",chunked",
+        comma_after=b"chunked,",
+        comma_and_space=b"chunked , ",
+        empty=b"",
+        only_comma=b",",
+        twice_in_a_list=b"chunked, chunked",
+        vertical_tab_before=b"\x0bchunked",
+        vertical_tab_after=b"chunked\x0b",
+        form_feed=b"\x0cchunked",
+        nul=b"chunked\x00",
+        no_break_space=b"\xa0chunked",
+        next_line=b"chunked\x85",
         utf8_space="\u2003chunked".encode(),
     ),
-)  # fmt: skip
+)
 async def test_a_doubtful_spelling_of_chunked_is_refused(case: Case, value: bytes):
     await case.assert_refused(case.request(b"Transfer-Encoding: " + value, method=b"POST", body=ONE_CHUNK))
 
@@ -189,7 +222,8 @@ async def test_a_malformed_chunked_body_never_ends_well_at_the_upstream(case: Ca
 
 @pytest.mark.case("D-115", "D-117")
 @pytest.mark.parametrize(
-    "rest", named(size=b"0x5\r\nhello\r\n0\r\n\r\n", spill=b"5\r\nhello!!\r\n0\r\n\r\n", extension=b"5;\r\nhello\r\n0\r\n\r\n")
+    "rest",
+    named(size=b"0x5\r\nhello\r\n0\r\n\r\n", spill=b"5\r\nhello!!\r\n0\r\n\r\n", extension=b"5;\r\nhello\r\n0\r\n\r\n"),
 )
 async def test_a_chunk_that_goes_wrong_later_aborts_the_upstream_request(case: Case, rest: bytes):
     client = await case.connect()
@@ -241,10 +275,13 @@ async def test_a_chunked_body_passes_whole_wherever_the_network_cuts_it(case: Ca
 @pytest.mark.parametrize(
     "trailer",
     named(
-        ordinary=b"X-T: 1", credential=b"Authorization: Bearer canary-client", host=b"Host: evil.example",
-        cookie=b"Cookie: a=b", several=b"X-T: 1\r\nX-U: 2",
+        ordinary=b"X-T: 1",
+        credential=b"Authorization: Bearer canary-client",
+        host=b"Host: evil.example",
+        cookie=b"Cookie: a=b",
+        several=b"X-T: 1\r\nX-U: 2",
     ),
-)  # fmt: skip
+)
 async def test_trailers_of_a_request_are_dropped_and_never_merged(case: Case, trailer: bytes):
     raw = case.request(CHUNKED, b"Trailer: X-T", method=b"POST", body=b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n\r\n")
     response = await case.ask(raw)
@@ -260,7 +297,9 @@ async def test_trailers_of_a_request_are_dropped_and_never_merged(case: Case, tr
 async def test_a_million_one_byte_chunks_pass(case: Case):
     count = 1_000_000
     client = await case.connect()
-    sending = asyncio.create_task(client.send(case.request(CHUNKED, method=b"POST", body=b"1\r\nx\r\n" * count + b"0\r\n\r\n")))
+    sending = asyncio.create_task(
+        client.send(case.request(CHUNKED, method=b"POST", body=b"1\r\nx\r\n" * count + b"0\r\n\r\n"))
+    )
     response = await client.response("POST")
     await sending
     assert (response.status, response.body) == (200, OK_BODY)

@@ -1,4 +1,4 @@
-"""What of a request reaches the upstream: all of it as it came, but for what a proxy must cut or set (RFC 9110 §7.6)."""
+"""What of a request reaches the upstream: all as it came, but for what a proxy must cut or set (RFC 9110 §7.6)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
+from tests.support.scripts import OK_BODY, echoes, replies, response
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, echoes, replies, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,9 +31,20 @@ async def test_a_bare_request_gains_nothing_but_host_and_credential(case: Case):
 @pytest.mark.case("D-126", "D-159", "D-160")
 async def test_fields_keep_their_order_case_spacing_and_duplicates(case: Case):
     lines = [
-        b"aCCept: */*", b"X: 1", b"x-Odd_Name!#$%&'*+.^`|~: yes", b"X: 2", b"Empty:", b"tight:1", b"wide: \t 1 \t ",
-        b"x: 3", b"Cookie: a=1", b"Cookie: b=2", b"Accept-Encoding: br;q=1.0, gzip", b"User-Agent: ", b"If-None-Match: \"x\"",
-    ]  # fmt: skip
+        b"aCCept: */*",
+        b"X: 1",
+        b"x-Odd_Name!#$%&'*+.^`|~: yes",
+        b"X: 2",
+        b"Empty:",
+        b"tight:1",
+        b"wide: \t 1 \t ",
+        b"x: 3",
+        b"Cookie: a=1",
+        b"Cookie: b=2",
+        b"Accept-Encoding: br;q=1.0, gzip",
+        b"User-Agent: ",
+        b'If-None-Match: "x"',
+    ]
     assert (await case.ask(case.request(*lines))).status == 200
     head = case.upstream.requests[0].head
     kept = [line for line in head[:-4].split(b"\r\n")[1:] if not line.startswith((b"Host:", b"Authorization:"))]
@@ -43,9 +54,14 @@ async def test_fields_keep_their_order_case_spacing_and_duplicates(case: Case):
 @pytest.mark.case("D-151")
 async def test_a_nominated_field_goes_but_framing_and_host_stay(case: Case):
     raw = case.request(
-        b"Connection: host, content-length, transfer-encoding, cookie, X-Gone", b"Cookie: a=b", b"x-gone: 1", b"X-Kept: 1",
-        b"Content-Length: 5", method=b"POST", body=b"hello",
-    )  # fmt: skip
+        b"Connection: host, content-length, transfer-encoding, cookie, X-Gone",
+        b"Cookie: a=b",
+        b"x-gone: 1",
+        b"X-Kept: 1",
+        b"Content-Length: 5",
+        method=b"POST",
+        body=b"hello",
+    )
     assert (await case.ask(raw)).status == 200
     [request] = case.upstream.requests
     assert request.body == b"hello"
@@ -65,11 +81,17 @@ async def test_a_nominated_transfer_coding_still_frames_the_body(case: Case):
 @pytest.mark.parametrize(
     "field",
     [
-        b"Proxy-Authorization: Basic Y2FuYXJ5LWE6Yg==", b"Proxy-Connection: keep-alive", b"Keep-Alive: timeout=5",
-        b"TE: gzip", b"Trailer: X-T", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__", b"proxy-foo: 1",
+        b"Proxy-Authorization: Basic Y2FuYXJ5LWE6Yg==",
+        b"Proxy-Connection: keep-alive",
+        b"Keep-Alive: timeout=5",
+        b"TE: gzip",
+        b"Trailer: X-T",
+        b"Upgrade: h2c",
+        b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        b"proxy-foo: 1",
     ],
     ids=lambda field: field.split(b":")[0].decode(),
-)  # fmt: skip
+)
 async def test_a_hop_by_hop_field_never_crosses(case: Case, field: bytes):
     assert (await case.ask(case.request(field, b"X-Kept: 1"))).status == 200
     assert sorted(case.upstream.requests[0].fields) == sorted([*ours(case), (b"X-Kept", b"1")])
@@ -94,7 +116,12 @@ async def test_cookies_pass_and_are_never_kept(case: Case):
 
 @pytest.mark.case("D-157")
 async def test_forwarding_fields_pass_as_they_are_and_no_via_is_added_on_the_reverse_listener(case: Case):
-    lines = [(b"X-Forwarded-For", b"192.0.2.1"), (b"X-Forwarded-Host", b"a"), (b"Forwarded", b"for=192.0.2.1"), (b"Via", b"1.0 fred")]
+    lines = [
+        (b"X-Forwarded-For", b"192.0.2.1"),
+        (b"X-Forwarded-Host", b"a"),
+        (b"Forwarded", b"for=192.0.2.1"),
+        (b"Via", b"1.0 fred"),
+    ]
     assert (await case.ask(case.request(*(b"%b: %b" % line for line in lines)))).status == 200
     assert sorted(case.upstream.requests[0].fields) == sorted([*ours(case), *lines])
 
@@ -103,7 +130,9 @@ async def test_forwarding_fields_pass_as_they_are_and_no_via_is_added_on_the_rev
 @pytest.mark.parametrize("method", [b"GET", b"DELETE", b"OPTIONS", b"HEAD", b"PUT"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 async def test_any_method_may_have_a_body_and_keeps_its_framing(case: Case, method: bytes, chunked: bool):
-    field, body = (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n") if chunked else (b"Content-Length: 5", b"hello")
+    field, body = (
+        (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n") if chunked else (b"Content-Length: 5", b"hello")
+    )
     client = await case.connect()
     await client.send(case.request(field, method=method, body=body))
     assert (await client.response(method.decode())).status == 200
@@ -146,10 +175,14 @@ async def test_a_client_of_http_1_0_gets_a_response_with_a_length_and_its_choice
 @pytest.mark.case("D-170")
 @pytest.mark.parametrize("keep", [False, True], ids=["close", "keep-alive"])
 async def test_a_client_of_http_1_0_gets_no_chunks_but_a_body_that_ends_with_the_stream(case: Case, keep: bool):
-    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nX-T: 1\r\n\r\n"
+    chunks = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nX-T: 1\r\n\r\n"
+    )
     case.upstream.answers(replies(chunks))
     client = await case.connect()
-    await client.send(case.raw(b"GET %s/x HTTP/1.0" % case.prefix, case.host, *([b"Connection: keep-alive"] if keep else [])))
+    await client.send(
+        case.raw(b"GET %s/x HTTP/1.0" % case.prefix, case.host, *([b"Connection: keep-alive"] if keep else []))
+    )
     head, _, body = (await client.read_rest()).partition(b"\r\n\r\n")
     assert body == b"hello, world"
     assert b"transfer-encoding" not in head.lower()

@@ -8,16 +8,9 @@ import hashlib
 import pytest
 
 from tests.support.deadline import awaiting
+from tests.support.scripts import OK_BODY, replies, replies_early, response, stalls, unauthorized
 from tests.support.stage import Case
-from tests.support.upstream import (
-    OK_BODY,
-    Request,
-    replies,
-    replies_early,
-    response,
-    stalls,
-    unauthorized,
-)
+from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -217,9 +210,7 @@ async def test_a_client_that_leaves_is_recorded_as_499(case: Case):
     request = await case.upstream.arrived()
     client.reset()
     await request.gone()
-    process = case.stage.process
-    await process.until_written(f'"connection": "{case.name}"')
-    assert [line["status"] for line in process.logged("exchange") if line["connection"] == case.name] == [499]
+    assert (await case.stage.process.until_logged("exchange", connection=case.name))["status"] == 499
 
 
 @pytest.mark.case("D-177")

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from tests.support.deadline import awaiting
+from tests.support.scripts import OK_BODY, replies, replies_then_fin, response
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, Request, replies, replies_then_fin, response
+from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -94,8 +95,14 @@ MALFORMED = [
     *(
         pytest.param(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\nhello", id=f"P-211-{name}")
         for name, status in {
-            "99": b"99 No", "099": b"099 No", "1000": b"1000 No", "letters": b"abc No", "nought": b"000 No",
-            "minus": b"-200 No", "empty": b"", "two-spaces": b" 200 OK",
+            "99": b"99 No",
+            "099": b"099 No",
+            "1000": b"1000 No",
+            "letters": b"abc No",
+            "nought": b"000 No",
+            "minus": b"-200 No",
+            "empty": b"",
+            "two-spaces": b" 200 OK",
         }.items()
     ),
     *(
@@ -112,10 +119,12 @@ MALFORMED = [
             "blank-line-first": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         }.items()
     ),
-    pytest.param(ok(*(b"X-%d: %s" % (n, b"a" * 8_000) for n in range(9)), b"Content-Length: 5", body=b"hello"), id="P-213-bytes"),
+    pytest.param(
+        ok(*(b"X-%d: %s" % (n, b"a" * 8_000) for n in range(9)), b"Content-Length: 5", body=b"hello"), id="P-213-bytes"
+    ),
     pytest.param(ok(*(b"X-%d: 1" % n for n in range(128)), b"Content-Length: 5", body=b"hello"), id="P-213-count"),
     pytest.param(ok(b"X: " + b"a" * 100_000)[:-4], id="P-213-endless-line"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.case(
@@ -169,7 +178,9 @@ async def test_an_unusual_status_passes(case: Case, status: bytes):
     ],
 )
 @pytest.mark.parametrize("extra", named(bytes=b"hello", response=b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"))
-async def test_a_body_where_none_may_be_is_discarded_with_its_stream(case: Case, method: bytes, raw: bytes, extra: bytes):
+async def test_a_body_where_none_may_be_is_discarded_with_its_stream(
+    case: Case, method: bytes, raw: bytes, extra: bytes
+):
     case.upstream.answers(replies(raw + extra))
     client = await case.connect()
     first = await client.ask(case.request(method=method))
@@ -180,7 +191,9 @@ async def test_a_body_where_none_may_be_is_discarded_with_its_stream(case: Case,
 
 
 @pytest.mark.case("P-215")
-@pytest.mark.parametrize("extra", named(bytes=b"extra", response=b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", line=b"\r\n"))
+@pytest.mark.parametrize(
+    "extra", named(bytes=b"extra", response=b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", line=b"\r\n")
+)
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 async def test_what_follows_a_response_is_never_delivered_to_anyone(case: Case, extra: bytes, framing: str):
     raw = response(b"first") if framing == "length" else ok(CHUNKED, body=b"5\r\nfirst\r\n0\r\n\r\n")
@@ -196,7 +209,14 @@ async def test_what_follows_a_response_is_never_delivered_to_anyone(case: Case, 
 
 
 @pytest.mark.case("P-216")
-@pytest.mark.parametrize("unasked", named(response=b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", bytes=b"x", timeout=b"HTTP/1.1 408 Request Timeout\r\n\r\n"))
+@pytest.mark.parametrize(
+    "unasked",
+    named(
+        response=b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+        bytes=b"x",
+        timeout=b"HTTP/1.1 408 Request Timeout\r\n\r\n",
+    ),
+)
 async def test_bytes_on_an_idle_stream_end_it(case: Case, unasked: bytes):
     client = await case.warm()
     [stream] = case.upstream.streams

@@ -6,8 +6,8 @@ import gzip
 
 import pytest
 
+from tests.support.scripts import OK_BODY, replies, response
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, replies, response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -65,7 +65,7 @@ async def test_the_response_to_head_keeps_its_framing_fields_and_has_no_body(cas
 @pytest.mark.case("P-413")
 @pytest.mark.parametrize("status", [b"304 Not Modified", b"204 No Content"])
 async def test_a_response_without_a_body_is_not_waited_for(case: Case, status: bytes):
-    fields = [b"ETag: \"x\""] + ([b"Content-Length: 100"] if status.startswith(b"304") else [])
+    fields = [b'ETag: "x"'] + ([b"Content-Length: 100"] if status.startswith(b"304") else [])
     case.upstream.answers(replies(b"\r\n".join([b"HTTP/1.1 " + status, *fields]) + b"\r\n\r\n"))
     client = await case.connect()
     answered = await client.ask(case.request())
@@ -108,7 +108,7 @@ async def test_a_content_coding_is_never_touched(case: Case, coding: bytes, body
         [],
         [b"Date: Mon, 01 Jan 2024 00:00:00 GMT", b"Server: one", b"Server: two", b"Date: again"],
         [b"sErVeR: Odd", b"X-Empty:", b"X-Tab: \ta\t", b"X-Obs: \xe9\xff", b"Vary: a", b"Vary: b"],
-        [b"Alt-Svc: h3=\":443\"", b"Refresh: 0; url=/", b"Link: </a>", b"Proxy-Status: other; error=http_protocol_error"],
+        [b'Alt-Svc: h3=":443"', b"Refresh: 0; url=/", b"Link: </a>", b"Proxy-Status: other; error=http_protocol_error"],
     ],
     ids=["none", "twice", "odd", "tempting"],
 )
@@ -121,7 +121,9 @@ async def test_no_field_is_added_removed_merged_or_rewritten(case: Case, fields:
 
 
 @pytest.mark.case("P-415")
-@pytest.mark.parametrize("line", [b"HTTP/1.1 200 ", "HTTP/1.1 200 Schön".encode(), b"HTTP/1.1 404 Not\tFound", b"HTTP/1.1 200 \xff"])
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 200 ", "HTTP/1.1 200 Schön".encode(), b"HTTP/1.1 404 Not\tFound", b"HTTP/1.1 200 \xff"]
+)
 async def test_a_reason_is_kept_as_it_is(case: Case, line: bytes):
     case.upstream.answers(replies(line + b"\r\nContent-Length: 0\r\n\r\n"))
     client = await case.connect()
@@ -171,7 +173,9 @@ async def test_a_redirect_to_another_origin_is_relayed_and_never_followed(case: 
 )
 async def test_a_redirect_within_the_upstream_stays_within_the_route(case: Case, location: bytes, path: bytes):
     location = location.replace(b"PORT", b"%d" % case.upstream.port)
-    case.upstream.answers(replies(response(b"", b"Location: " + location, b"Content-Location: " + location, status=b"302 Found")))
+    case.upstream.answers(
+        replies(response(b"", b"Location: " + location, b"Content-Location: " + location, status=b"302 Found"))
+    )
     answered = await case.ask(case.request(target=b"/dir/x"))
     [found] = answered.values(b"location")
     origin = b"http://%s:%d" % (case.stage.process.reverse[0].encode(), case.stage.process.reverse[1])
@@ -183,10 +187,19 @@ async def test_a_redirect_within_the_upstream_stays_within_the_route(case: Case,
 @pytest.mark.connection(base_url="http://127.0.0.1:PORT/api")
 @pytest.mark.parametrize(
     ("location", "path"),
-    [(b"/api/a", b"/a"), (b"/api", b""), (b"/apix/a", None), (b"/other", None), (b"/api/../other", None), (b"a", b"/dir/a")],
+    [
+        (b"/api/a", b"/a"),
+        (b"/api", b""),
+        (b"/apix/a", None),
+        (b"/other", None),
+        (b"/api/../other", None),
+        (b"a", b"/dir/a"),
+    ],
     ids=["inside", "root", "lookalike", "outside", "dots", "relative"],
 )
-async def test_a_redirect_outside_the_path_of_the_base_url_is_relayed_as_it_came(case: Case, location: bytes, path: bytes | None):
+async def test_a_redirect_outside_the_path_of_the_base_url_is_relayed_as_it_came(
+    case: Case, location: bytes, path: bytes | None
+):
     case.upstream.answers(replies(response(b"", b"Location: " + location, status=b"302 Found")))
     [found] = (await case.ask(case.request(target=b"/dir/x"))).values(b"location")
     assert found == (location if path is None else case.prefix + path)
@@ -231,7 +244,9 @@ async def test_trailers_of_a_response_are_dropped_for_any_other_client(case: Cas
 
 @pytest.mark.case("P-210")
 async def test_chunks_pass_as_they_come_but_for_their_extensions(case: Case):
-    case.upstream.answers(replies(ok(b"Transfer-Encoding: chunked", body=b"5;a=b\r\nhello\r\n0A\r\n, world, 1\r\n0;c\r\n\r\n")))
+    case.upstream.answers(
+        replies(ok(b"Transfer-Encoding: chunked", body=b"5;a=b\r\nhello\r\n0A\r\n, world, 1\r\n0;c\r\n\r\n"))
+    )
     client = await case.connect()
     await client.send(case.request(b"Connection: close"))
     received = await client.read_rest()

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually
+from tests.support.scripts import OK_BODY, replies, response, tunnels, unauthorized
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, Request, replies, response, tunnels, unauthorized
+from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -128,7 +129,12 @@ async def test_an_upgrade_that_is_refused_twice_is_refused(case: Case):
 @pytest.mark.case("W-274")
 @pytest.mark.parametrize(
     "fields",
-    [[b"Connection: Upgrade", b"Upgrade: other"], [b"Connection: Upgrade"], [], [b"Connection: Upgrade", b"Upgrade: h2c"]],
+    [
+        [b"Connection: Upgrade", b"Upgrade: other"],
+        [b"Connection: Upgrade"],
+        [],
+        [b"Connection: Upgrade", b"Upgrade: h2c"],
+    ],
     ids=["other", "none-named", "bare", "h2c"],
 )
 async def test_an_upgrade_to_something_else_fails(case: Case, fields: list[bytes]):
@@ -183,7 +189,9 @@ async def test_frames_sent_before_a_refusal_are_dropped_with_the_stream(case: Ca
 @pytest.mark.case("W-276", "D-152")
 @pytest.mark.parametrize("protocol", [b"h2c", b"TLS/1.0", b"HTTP/2.0", b"unknown", b"h2c, websocket"])
 async def test_any_other_upgrade_is_not_passed_on(case: Case, protocol: bytes):
-    raw = case.request(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol, b"HTTP2-Settings: AAMAAABkAAQAAP__")
+    raw = case.request(
+        b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol, b"HTTP2-Settings: AAMAAABkAAQAAP__"
+    )
     client = await case.connect()
     answered = await client.ask(raw)
     assert (answered.status, answered.body) == (200, OK_BODY)

@@ -1,4 +1,4 @@
-"""Streams to the upstream: reused when that is safe, replaced when nothing was written, and never a hidden truncation."""
+"""Streams to the upstream: reused when safe, replaced when nothing was written, and never a hidden truncation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ import pytest
 import trustme
 
 from tests.support.deadline import awaiting
+from tests.support.scripts import OK_BODY, replies, replies_early, replies_then_fin, replies_then_resets, response
 from tests.support.stage import Case
-from tests.support.upstream import (
-    OK_BODY,
-    Request,
-    replies,
-    replies_early,
-    replies_then_fin,
-    replies_then_resets,
-    response,
-)
+from tests.support.upstream import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +54,9 @@ async def test_a_pooled_stream_that_the_upstream_closed_is_replaced_without_a_tr
         await stream.lost.wait()
     answered = await client.ask(case.request(b"Content-Length: 5", method=method, body=b"hello"))
     assert (answered.status, answered.body) == (200, OK_BODY)
-    assert [(request.method, request.body, request.stream.number) for request in case.upstream.requests] == [(method, b"hello", 2)]
+    assert [(request.method, request.body, request.stream.number) for request in case.upstream.requests] == [
+        (method, b"hello", 2)
+    ]
 
 
 @pytest.mark.case("P-219", "P-220")
@@ -97,7 +92,9 @@ async def test_a_response_head_that_breaks_off_is_an_error(case: Case, begun: by
 
 
 @pytest.mark.case("P-221")
-@pytest.mark.parametrize(("told", "streams"), [(b"timeout=1", [1, 2]), (b"timeout=60", [1, 1]), (b"timeout=60, max=5", [1, 1])])
+@pytest.mark.parametrize(
+    ("told", "streams"), [(b"timeout=1", [1, 2]), (b"timeout=60", [1, 1]), (b"timeout=60, max=5", [1, 1])]
+)
 async def test_the_upstreams_keep_alive_timeout_is_kept_clear_of(case: Case, told: bytes, streams: list[int]):
     case.upstream.answers(replies(response(OK_BODY, b"Connection: keep-alive", b"Keep-Alive: " + told)))
     client = await case.connect()
@@ -321,7 +318,9 @@ async def test_a_reset_right_behind_an_early_response_does_not_lose_it(case: Cas
 
     case.upstream.answers(rude)
     client = await case.connect()
-    sending = asyncio.create_task(client.send(case.request(b"Content-Length: 4000000", method=b"POST", body=b"x" * 4_000_000)))
+    sending = asyncio.create_task(
+        client.send(case.request(b"Content-Length: 4000000", method=b"POST", body=b"x" * 4_000_000))
+    )
     answered = await client.response("POST")
     await asyncio.gather(sending, return_exceptions=True)
     assert (answered.status, answered.body) == (413, b"early")

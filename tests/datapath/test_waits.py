@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually, slowly
+from tests.support.scripts import OK_BODY, stalls
 from tests.support.stage import Case
-from tests.support.upstream import OK_BODY, Request, stalls
+from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.deadline import eventually
-from tests.support.upstream import OK_BODY
+from tests.support.scripts import OK_BODY
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import Play

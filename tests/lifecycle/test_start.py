@@ -63,9 +63,7 @@ async def test_a_port_is_free_again_for_the_next_process(play: Play, tmp_path: P
     client = await case.connect()
     assert (await client.ask(case.request())).status == 200
     assert await case.stage.process.stop() == 0  # our side closed first: its port rests in TIME_WAIT
-    again = await Process.start(
-        definitions(reverse={"bind": address}), tmp_path, {"CLIENT_SECRET": SECRET}
-    )
+    again = await Process.start(definitions(reverse={"bind": address}), tmp_path, {"CLIENT_SECRET": SECRET})
     await again.until_listening()
     assert again.reverse == case.stage.process.reverse
     assert await again.stop() == 0

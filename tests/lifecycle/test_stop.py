@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.deadline import awaiting, eventually
-from tests.support.upstream import OK_BODY, replies, response, stalls, tunnels
+from tests.support.scripts import OK_BODY, replies, response, stalls, tunnels
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import Play
@@ -46,7 +46,7 @@ async def test_under_load_no_client_sees_an_error_and_streams_are_told_to_close(
     await eventually("some load", lambda: len(statuses) > 200)
     assert await readiness(case) == 200
     process.signal()
-    await process.until_written("draining")
+    await process.until_logged("draining")
     after_signal.set()
     assert await readiness(case) == 503
     seen = len(closing)
@@ -111,7 +111,7 @@ async def test_a_second_signal_ends_at_once(play: Play, second: signal.Signals, 
     request = await case.upstream.arrived()
     process = case.stage.process
     process.signal()
-    await process.until_written("draining")
+    await process.until_logged("draining")
     process.signal(second)
     assert await process.exit_status(SOON) == 0
     assert b"200" not in await client.read_rest()
@@ -158,7 +158,7 @@ async def test_a_request_that_waits_for_a_token_when_the_second_signal_comes_is_
         await case.stage.tokens.asked_by("c0", 1)
     process = case.stage.process
     process.signal()
-    await process.until_written("draining")
+    await process.until_logged("draining")
     process.signal()
     assert await process.exit_status(SOON) == 0
     assert case.upstream_requests == 0

@@ -176,7 +176,8 @@ class Client:
             try:
                 event = machine.next_event()
             except h11.RemoteProtocolError as error:
-                assert response is not None, f"no response ({error}): {self.received!r}"
+                if response is None:
+                    raise AssertionError(f"no response: {self.received!r}") from error
                 response.body = bytes(body)
                 return response
             match event:

@@ -30,7 +30,7 @@ async def slowly(times: int, seconds: float) -> AsyncIterator[int]:
 
 
 async def eventually(what: str, holds: Callable[[], bool | Awaitable[bool]], seconds: float = SECONDS) -> None:
-    """Return as soon as `holds()`; for what another process shows but does not announce (its file descriptors, a page)."""
+    """Return as soon as `holds()`; for what a process shows but does not announce (its files, a page)."""
     async with awaiting(what, seconds):
         while True:
             found = holds()

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 # What no process may ever write: a traceback, a task nobody looked at, a resource nobody closed, a secret.
 NEVER_WRITTEN: Final = (
-    "Traceback", "never retrieved", "never awaited", "ResourceWarning", "was destroyed but", '"logger": "asyncio"', "canary-",
-)  # fmt: skip
+    "Traceback",
+    "never retrieved",
+    "never awaited",
+    "ResourceWarning",
+    "was destroyed but",
+    '"logger": "asyncio"',
+    "canary-",
+)
 
 Address = tuple[str, int]
 
@@ -32,6 +38,7 @@ class Process:
     def __init__(self, running: asyncio.subprocess.Process) -> None:
         self._running = running
         self.lines: list[str] = []
+        self.events: list[dict[str, Any]] = []
         self.listening: dict[str, list[Address]] = {}
         self._changed = asyncio.Condition()
         self._readers = [
@@ -86,11 +93,6 @@ class Process:
         wanted = set(listeners or ("reverse", "admin"))
         await self._until(f"listeners {sorted(wanted)}", lambda: wanted <= self.listening.keys())
 
-    async def until_written(self, words: str) -> str:
-        """Wait until a line holds these words; return it."""
-        await self._until(f"the words {words!r}", lambda: any(words in line for line in self.lines))
-        return next(line for line in self.lines if words in line)
-
     async def _until(self, what: str, holds: Any) -> None:
         async with awaiting(what, 30), self._changed:
             await self._changed.wait_for(lambda: holds() or all(reader.done() for reader in self._readers))
@@ -100,25 +102,29 @@ class Process:
         while line := await output.readline():
             text = line.decode("utf-8", "backslashreplace").rstrip("\n")
             self.lines.append(text)
-            self._note_listener(text)
+            if text.startswith("{"):
+                self._note(json.loads(text))
             async with self._changed:
                 self._changed.notify_all()
         async with self._changed:
             self._changed.notify_all()
 
-    def _note_listener(self, text: str) -> None:
-        if '"listening"' not in text or not text.startswith("{"):
-            return
-        said = json.loads(text)
-        if said.get("event") == "listening":
+    def _note(self, said: dict[str, Any]) -> None:
+        self.events.append(said)
+        if said["event"] == "listening":
             found = re.fullmatch(r"\[?(.*?)\]?:(\d+)", said["address"])
             if found:
                 self.listening.setdefault(said["listener"], []).append((found[1], int(found[2])))
 
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """Return the log lines of that event, in order."""
-        found = (json.loads(line) for line in self.lines if line.startswith("{"))
-        return [line for line in found if line.get("event") == event]
+    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """Return the log lines of that event with those fields, in order."""
+        wanted = {"event": event, **fields}
+        return [said for said in self.events if wanted.items() <= said.items()]
+
+    async def until_logged(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Wait for a log line of that event with those fields; return the first."""
+        await self._until(f"a line {event} {fields}", lambda: bool(self.logged(event, **fields)))
+        return self.logged(event, **fields)[0]
 
     async def admin_get(self, path: str) -> Response:
         """Ask the admin listener on a stream of its own."""
@@ -138,7 +144,7 @@ class Process:
             await client.close()
 
     async def metric(self, series: str) -> float:
-        """Return the value of one series (`name` or `name{label="value"}`) without our prefix; 0 when it is not there."""
+        """Return the value of one series (`name` or `name{label="value"}`) without our prefix; 0 if it is not there."""
         text = (await self.admin_get("/metrics")).body.decode()
         found = re.search(rf"^iclient_proxy_{re.escape(series)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0

@@ -1,4 +1,4 @@
-"""A stage: the product in a process, an authorization server, and for every test a connection and an upstream of its own.
+"""A stage: the product in a process, a token endpoint, and for every test a connection and an upstream of its own.
 
 One process serves all the tests of a module, so that hundreds of cases are quick; since each has its own connection,
 U and T are exact, and no test sees another's pool or token.
@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, unquote
 
 from tests.support.client import Client, Response
 from tests.support.process import Process
-from tests.support.upstream import OK_BODY, Upstream, listen, response
+from tests.support.scripts import OK_BODY, response
+from tests.support.upstream import Upstream, listen
 
 if TYPE_CHECKING:
     import asyncio
@@ -222,8 +223,6 @@ class Stage:
         self.process.assert_clean()
         assert b"canary-" not in metrics
         assert status == 0 or not self.process.listening, self.process.output[-2000:]
-
-
 
     def forsake(self) -> None:
         """Let go of the ports of a stage that was never started."""
