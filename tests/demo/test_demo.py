@@ -11,7 +11,7 @@ from proxy.definitions.load import load
 from proxy.demo.definition import SECRET_VARIABLE, Ports, text
 from tests.cli.command import ROOT, iclient_proxy
 from tests.support.client import Client
-from tests.support.process import Process
+from tests.support.deadline import awaiting
 
 
 async def told(*arguments, tmp_path):
@@ -80,27 +80,28 @@ async def test_it_takes_nothing_from_the_environment_that_could_lead_it_astray(t
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_it_can_be_kept_running_until_it_is_told_to_stop(number, tmp_path):
-    running = Process(
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", "demo", "--keep"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        )
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "proxy", "demo", "--keep"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
     )
-    command = await running.until_written("curl http://127.0.0.1")
-    await running.until_written("/metrics")
-    host, port, path = re.search(r"http://([\d.]+):(\d+)(/crm\S*)", command).groups()
+    written = b""
+    async with awaiting("the last line of the demo"):
+        while b"/metrics\n" not in written:
+            line = await running.stdout.readline()
+            assert line, f"the demo ended early: {written.decode()}"
+            written += line
+    host, port, path = re.search(r"curl http://([\d.]+):(\d+)(/crm\S*)", written.decode()).groups()
 
     client = await Client.connect((host, int(port)))
     response = await client.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     await client.close()
+    running.send_signal(number)
+    rest, _ = await running.communicate()
 
     assert (response.status, json.loads(response.body)["name"]) == (200, "Ada Lovelace")
-    running.signal(number)
-    assert await running.exit_status() == 0
-    await running.stop()
+    assert (running.returncode, rest) == (0, b"")
 
 
 def test_the_definition_on_show_is_the_one_that_runs():
