@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote
 
 from tests.support.client import Client, Response
+from tests.support.deadline import eventually
 from tests.support.process import Process
 from tests.support.scripts import OK_BODY, response
 from tests.support.upstream import Upstream, listen
@@ -204,6 +205,8 @@ class Stage:
             await self.process.stop()
             await self._close_servers()
             raise
+        await self.process.metric("in_flight_requests")  # whatever a first scrape opens is not this stage's to count
+        self._open_files = self.process.open_files()
 
     async def case(self, name: str, tls: Any = None) -> Case:
         """Open the upstream of one connection and hand it to a test."""
@@ -216,6 +219,7 @@ class Stage:
         metrics = b""
         try:
             if self.process.is_serving:
+                await eventually("the process at rest, as it was at the beginning", self._is_at_rest)
                 metrics = (await self.process.admin_get("/metrics")).body
             status = await self.process.stop()
         finally:
@@ -223,6 +227,12 @@ class Stage:
         self.process.assert_clean()
         assert b"canary-" not in metrics
         assert status == 0 or not self.process.listening, self.process.output[-2000:]
+
+    async def _is_at_rest(self) -> bool:
+        """I2: no exchange, no tunnel, no file more than at the beginning."""
+        process = self.process
+        busy = await process.metric("in_flight_requests") + await process.metric("tunnels_open")
+        return busy == 0 and process.open_files() <= self._open_files
 
     def forsake(self) -> None:
         """Let go of the ports of a stage that was never started."""
