@@ -84,7 +84,8 @@ def read(answer: EndpointAnswer, iclient: IClient, *, limit: int, now: float) ->
 
 def _judge(answer: EndpointAnswer, iclient: IClient, limit: int, now: float) -> Issued | Failure:
     if 300 <= answer.status < 400:
-        return Failure(Outcome.OTHER_ERROR, "token_endpoint_redirect", said=_origin(answer.header("location")))
+        said = _origin(answer.header("location"))
+        return Failure(Outcome.OTHER_ERROR, "token_endpoint_redirect", Remedy.OPERATOR, said=said)
     if answer.status == 429:
         return Failure(Outcome.RATE_LIMITED, "token_rate_limited")
     if answer.status >= 500:

@@ -123,6 +123,7 @@ class Keeper:
         self._asking: set[asyncio.Future[Unavailable | None]] = set()
         self._flight: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._first: asyncio.TimerHandle | None = None
         self._closed = False
         self._tried = False
         self._renewed_at: float | None = None
@@ -231,12 +232,14 @@ class Keeper:
         """Begin: the first token is asked for at some time within `prefetch`, for many connections begin together."""
         if self._prefetch is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
+            self._first = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
 
     async def close(self) -> None:
         """Stop: nothing is renewed any more, those who wait are told so. A token that serves goes on serving."""
         self._closed = True
         self._set_timer(math.inf)
+        if self._first is not None:
+            self._first.cancel()
         for future in self._waiting:
             _settle(future, closing())
         for asked in self._asking:

@@ -9,6 +9,8 @@ that word may change. `lifecycle.step` is what changes a life.
              Valid, Due → Disputed                  refused although it was new: renewing did not help, so it is sent on
     Errand:  Resting → Flying → Resting             a token came
              Flying → BackingOff | Braked | AuthorizationRequired → Flying …
+
+A word on length: most of it are values of two lines and their meaning, which belong side by side.
 """
 
 from __future__ import annotations

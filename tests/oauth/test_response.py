@@ -217,6 +217,8 @@ def test_a_redirect_is_a_failure_that_names_scheme_and_host_only(status):
         "token_endpoint_redirect",
         "https://evil.example",
     )
+    # The URL in the definitions is wrong; asking it again will not mend it.
+    assert result.remedy is Remedy.OPERATOR
 
 
 @pytest.mark.parametrize("location", ["", "/elsewhere", "http://[::1", "\x00"])

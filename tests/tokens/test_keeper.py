@@ -547,6 +547,19 @@ async def test_the_first_token_comes_without_a_request():
         assert (server.T, keeper.snapshot().tried, keeper.snapshot().had_token) == (1, True, True)
 
 
+async def test_a_look_before_the_prefetch_does_not_put_it_off():
+    async with (
+        AuthorizationServer() as server,
+        kept(connection_to(server, written={"prefetch": True})) as keeper,
+    ):
+        keeper.start()
+        assert keeper.take() is None
+
+        await server.was_asked(1)
+
+        assert server.T == 1
+
+
 async def test_a_request_does_not_wait_for_the_prefetch():
     async with (
         AuthorizationServer() as server,
