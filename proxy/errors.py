@@ -1,10 +1,10 @@
 """What can go wrong, as types; foreign exceptions become one of these where they arise.
 
-    ProxyError
-    ├── DefinitionsError       the operator's files: every fault at once            exit status 78
-    ├── MachineError           the machine: a port is taken, a file limit too low   exit status 71
-    └── Refusal                one exchange ends with an own answer                 see `problem`
-        └── TokenUnavailable   … because there is no token to send
+ProxyError
+├── DefinitionsError       the operator's files: every fault at once            exit status 78
+├── MachineError           the machine: a port is taken, a file limit too low   exit status 71
+└── Refusal                one exchange ends with an own answer                 see `problem`
+    └── TokenUnavailable   … because there is no token to send
 """
 
 from __future__ import annotations

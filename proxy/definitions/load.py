@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
 from proxy.definitions import sources
@@ -128,9 +128,10 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
 def _limits(fields: Fields | None) -> Limits:
     if fields is None:
         return Limits()
-    return Limits(
-        **{key: SpanModel(**value) if isinstance(value, dict) else value for key, value in fields.values.items()}
-    )
+    written: dict[str, Any] = {
+        key: SpanModel(**value) if isinstance(value, dict) else value for key, value in fields.values.items()
+    }
+    return Limits(**written)
 
 
 def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) -> Listeners:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from proxy.secret import Secret
+if TYPE_CHECKING:
+    from proxy.secret import Secret
 
 Grant = Literal["client_credentials", "password"]
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
 
 
-class Model(BaseModel):
-    """The root of all models: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class BasicCredential(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicCredential:
     username: str
     password: Secret
 
 
-class ListenerAuth(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerAuth:
     """Exactly one of the three is set."""
 
     bearer: Secret | None = None
@@ -31,21 +27,24 @@ class ListenerAuth(Model):
     client_ca: str | None = None
 
 
-class ListenerTls(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerTls:
     """Paths of the listener's certificate chain and key."""
 
     cert: str
     key: str
 
 
-class TcpBind(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpBind:
     """`127.0.0.1:7480`, `[::1]:7480`; port 0 takes any free one."""
 
     host: str
     port: int
 
 
-class UnixBind(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnixBind:
     """`unix:/path`."""
 
     path: str
@@ -54,7 +53,8 @@ class UnixBind(Model):
 Bind = TcpBind | UnixBind
 
 
-class ReverseListener(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReverseListener:
     bind: Bind = TcpBind(host="127.0.0.1", port=7480)
     allowed_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()
@@ -62,14 +62,16 @@ class ReverseListener(Model):
     tls: ListenerTls | None = None
 
 
-class AdminListener(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminListener:
     bind: Bind = TcpBind(host="127.0.0.1", port=7489)
     public_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     auth: Secret | None = None
 
 
-class Listeners(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
     """`reverse` is empty and `admin` is None where the operator wrote `false`.
 
     From the loader `reverse` is empty, too, where no connection has a route on it: such a listener is not opened.
@@ -79,25 +81,29 @@ class Listeners(Model):
     admin: AdminListener | None = AdminListener()
 
 
-class Log(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
     access: bool = True
 
 
-class Shutdown(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
     drain_delay: float = 5.0
     grace: float = 25.0
 
 
-class Span(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
     """A lower and an upper bound in seconds, for what doubles between them."""
 
     min: float
     max: float
 
 
-class Limits(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
     head_timeout: float = 10.0
     body_idle: float = 30.0
     keep_alive: float = 75.0
@@ -122,25 +128,29 @@ class Limits(Model):
     definitions: int = 1000
 
 
-class HeaderPlacement(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderPlacement:
     """`scheme` "" sends the bare token."""
 
     name: str = "Authorization"
     scheme: str = "Bearer"
 
 
-class QueryPlacement(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryPlacement:
     name: str
 
 
-class SendTokenVia(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendTokenVia:
     """Exactly one of the two is set."""
 
     header: HeaderPlacement | None = None
     query: QueryPlacement | None = None
 
 
-class AuthErrorRule(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthErrorRule:
     """AND between the parts that are set; `status` holds inclusive ranges, so `401` is `(401, 401)`."""
 
     name: str
@@ -148,14 +158,16 @@ class AuthErrorRule(Model):
     www_authenticate: str | None = None
 
 
-class AuthErrors(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthErrors:
     """`any` already holds the added rule `status-401` where no written rule names a status; `never` wins."""
 
     any: tuple[AuthErrorRule, ...] = (AuthErrorRule(name="status-401", status=((401, 401),)),)
     never: tuple[AuthErrorRule, ...] = ()
 
 
-class Tls(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
     """`ca`, `client_cert` and `client_key` are PEM text (the loader has read the files)."""
 
     ca: str | None = None
@@ -165,7 +177,8 @@ class Tls(Model):
     verify: bool = True
 
 
-class IClient(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IClient:
     name: str
     client_id: str | None = None
     client_secret: Secret | None = None
@@ -173,7 +186,7 @@ class IClient(Model):
     client_auth: ClientAuth
     basic_encoding: Literal["form", "raw"] = "form"
     token_url: str
-    valid_domains: tuple[str, ...] = Field(description="Never empty: the loader derives the default from the URLs.")
+    valid_domains: tuple[str, ...]  # never empty: the loader derives the default from the URLs
     scopes: tuple[str, ...] = ()
     scope_delimiter: str = " "
     access_token_path: str = "access_token"
@@ -181,35 +194,37 @@ class IClient(Model):
     expires_in_path: str = "expires_in"
     expires_in_unit: Literal["s", "ms", "at"] = "s"
     default_token_ttl: float | None = None
-    refresh_ahead: float = Field(default=0.4, description="A ratio when ≤ 1, else seconds.")
-    refresh_ahead_written: bool = Field(
-        default=False, description="Written by the operator: the 1 h cap does not apply."
-    )
+    refresh_ahead: float = 0.4  # a ratio when ≤ 1, else seconds
+    refresh_ahead_written: bool = False  # written by the operator: the cap of 1 h does not apply
     keep_alive: float | None = 86400.0
     tls: Tls = Tls()
     allow_insecure: bool = False
 
 
-class Route(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
     prefix: str
     strip: bool = True
     host: str | None = None
     bind: TcpBind | None = None
 
 
-class Replay(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
     methods: Literal["all", "idempotent", "never"] = "all"
     on_success_status: Literal["all", "idempotent", "never"] = "idempotent"
     body_limit: int = 256 * 1024
 
 
-class Timeouts(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
     connect: float = 5.0
     response: float = 60.0
     idle: float = 300.0
 
 
-class Connection(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
     """`iclient` is None where the connection needs no token; inheritance from the iClient is already applied."""
 
     name: str
@@ -219,7 +234,7 @@ class Connection(Model):
     hosts: tuple[str, ...] = ()
     username: str | None = None
     password: Secret | None = None
-    headers: tuple[tuple[str, str | None], ...] = Field(default=(), description="None removes the header.")
+    headers: tuple[tuple[str, str | None], ...] = ()  # None removes the header
     scopes: tuple[str, ...] = ()
     send_token_via: SendTokenVia = SendTokenVia(header=HeaderPlacement())
     auth_errors: AuthErrors = AuthErrors()
@@ -236,7 +251,8 @@ class Connection(Model):
     allow_insecure: bool = False
 
 
-class Definitions(Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definitions:
     """Everything the loader read, resolved and checked."""
 
     via: Literal["forward", "always", "never"] = "forward"

@@ -114,7 +114,7 @@ class TokenEndpoint:
                 fault.__cause__ = error
             except EndpointFault as error:
                 fault = error
-        assert fault is not None  # noqa: S101 there is at least one address
+        assert fault is not None
         raise fault
 
     async def _connect_to(self, url: OAuthUrl, address: str) -> tuple[asyncio.Transport, AnswerStream]:

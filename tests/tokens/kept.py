@@ -1,6 +1,7 @@
 """A keeper over a real authorization server, with limits small enough to wait for, and a clock that tests push."""
 
 import asyncio
+import dataclasses
 import random
 import time
 from contextlib import asynccontextmanager
@@ -56,7 +57,7 @@ def connection_to(server, name="crm", *, written=None, **client):
 
 
 def limits(**settings):
-    return LIMITS.model_copy(update=settings)
+    return dataclasses.replace(LIMITS, **settings)
 
 
 @asynccontextmanager
