@@ -72,8 +72,12 @@ def assemble(
     entropy: random.Random,
     recorder: Recorder | None,
     resolver: NameResolver,
+    spread: float,
 ) -> Assembly:
-    """Build every part from `definitions`; needs a running loop, opens nothing."""
+    """Build every part from `definitions`; needs a running loop, opens nothing.
+
+    The first tokens are fetched within `spread` seconds of the start.
+    """
     loop = asyncio.get_running_loop()
     limits = definitions.limits
     head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
@@ -107,7 +111,7 @@ def assemble(
             limits.upstream_idle,
         )
         keeper = (
-            keeper_for(connection, limits, clock=clock, random=entropy, resolver=resolver)
+            keeper_for(connection, limits, clock=clock, random=entropy, resolver=resolver, prefetch=spread)
             if connection.iclient is not None
             else None
         )
