@@ -62,9 +62,10 @@ class Asked:
     @property
     def basic(self) -> str | None:
         """What `Authorization: Basic` carries, decoded from Base64 only; None without one."""
-        [credentials] = self.values("authorization") or [None]
-        if credentials is None:
+        found = self.values("authorization")
+        if not found:
             return None
+        [credentials] = found
         scheme, _, encoded = credentials.partition(" ")
         assert scheme == "Basic"
         return base64.b64decode(encoded, validate=True).decode()
