@@ -106,11 +106,14 @@ def test_every_test_asserts():
 
 
 def test_a_case_of_the_catalogue_is_named_by_letter_and_number():
-    odd = []
+    seen = []
     for path in tree.files(".py", under="tests"):
         for call in calls(path, "case"):
             numbers = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
-            if ast.unparse(call.func) == "pytest.mark.case":
-                odd += [number for number in numbers if not re.fullmatch(r"[A-Z]-\d{1,3}[a-z]?", str(number))]
+            if ast.unparse(call.func) in ("pytest.mark.case", "case"):
+                seen += numbers
+
+    odd = [number for number in seen if not re.fullmatch(r"[A-Z]-\d{1,3}", str(number))]
+    assert seen
 
     assert odd == []
