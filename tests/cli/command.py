@@ -46,6 +46,6 @@ async def python(*arguments, environment=None, cwd=None):
 async def iclient_proxy(*arguments, environment=None, cwd=None):
     """Run one verb."""
     done = await python("-m", "proxy", *arguments, environment=environment, cwd=cwd)
-    assert "Traceback" not in done.err
+    assert "Traceback" not in done.err, done.err
     assert "canary-secret" not in done.out + done.err
     return done
