@@ -94,7 +94,7 @@ class Pool:
         idle = self._idle
         while idle:
             stream = idle.pop()
-            if stream.usable(monotonic()):
+            if stream.usable():
                 stream.deadline = NEVER
                 return stream
             stream.discard()

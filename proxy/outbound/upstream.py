@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
@@ -26,18 +27,35 @@ if TYPE_CHECKING:
 _PROTOCOL_ERROR: Final = PROBLEMS["upstream_protocol_error"]
 _RESET: Final = PROBLEMS["upstream_reset"]
 _EMPTY: Final = NoBody()
-_FRESH: Final = 0.005  # seconds: a stream that rested less was just polled by the loop; a look would cost a system call
 
 
 class Upstream(asyncio.Protocol):
     """One stream; fills the exchange's port `Stream`. `deadline` is for the sweep."""
 
     __slots__ = (
-        "_body", "_buffer", "_complete", "_consumer", "_decode", "_ended", "_handshake", "_head_only", "_held", "_idle",
-        "_in_body", "_keeps_alive", "_pool", "_tls", "_trailers", "_transport", "_tunnel", "deadline", "idle_since",
+        "_body",
+        "_buffer",
+        "_complete",
+        "_consumer",
+        "_decode",
+        "_ended",
+        "_handshake",
+        "_head_only",
+        "_held",
+        "_idle",
+        "_in_body",
+        "_keeps_alive",
+        "_pool",
+        "_tls",
+        "_trailers",
+        "_transport",
+        "_tunnel",
+        "_unread",
+        "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
+    _unread: select.poll
 
     def __init__(self, pool: Pool, tls: TlsEngine | None, handshake: asyncio.Future[None]) -> None:
         self._pool = pool
@@ -57,7 +75,6 @@ class Upstream(asyncio.Protocol):
         self._keeps_alive = False
         self._trailers = False
         self.deadline = NEVER
-        self.idle_since = 0.0
 
     # asyncio.Protocol
 
@@ -66,6 +83,8 @@ class Upstream(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes, only of their shape.
         transport = self._transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=65536)
+        self._unread = select.poll()
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._pool.joined(self)
         if self._tls is None:
             self._handshake.set_result(None)
@@ -211,18 +230,15 @@ class Upstream(asyncio.Protocol):
         """The TLS session, for the next handshake."""
         return self._tls.session if self._tls is not None else None
 
-    def usable(self, now: float) -> bool:
-        """Whether an idle stream may be lent: open, and nothing has arrived on it, not even a FIN."""
-        if self._ended or self._transport.is_closing():
-            return False
-        if now - self.idle_since < _FRESH:
-            return True
-        sock = self._transport.get_extra_info("socket")
-        return sock is not None and _is_silent(sock.fileno())
+    def usable(self) -> bool:
+        """Whether an idle stream may be lent: open, and nothing has arrived on it, not even a FIN.
+
+        The loop may not have come to what the socket holds, so the kernel is asked: one call, half a microsecond.
+        """
+        return not self._ended and not self._transport.is_closing() and not self._unread.poll(0)
 
     def idle(self, deadline: float) -> None:
         """It rests in the pool until `deadline`."""
-        self.idle_since = monotonic()
         self.deadline = deadline
 
     def discard(self) -> None:
@@ -381,15 +397,3 @@ class Upstream(asyncio.Protocol):
         self._transport.abort()
         if consumer is not None:
             consumer.broken(refusal)
-
-
-def _is_silent(descriptor: int) -> bool:
-    """Whether nothing has arrived on a socket: no byte, no FIN, no reset."""
-    with socket.socket(fileno=os.dup(descriptor)) as peek:
-        try:
-            peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
