@@ -12,7 +12,7 @@ import trustme
 from tests.support.deadline import awaiting
 from tests.support.scripts import OK_BODY, replies, replies_early, replies_then_fin, replies_then_resets, response
 from tests.support.stage import Case
-from tests.support.upstream import Request
+from tests.support.upstream import Request, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,30 @@ async def test_a_pooled_stream_that_the_upstream_closed_is_replaced_without_a_tr
     assert [(request.method, request.body, request.stream.number) for request in case.upstream.requests] == [
         (method, b"hello", 2)
     ]
+
+
+@pytest.mark.case("P-216", "P-219", "P-220")
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("meanwhile", ["fin", "reset", "bytes"])
+async def test_a_stream_that_ended_just_before_the_request_is_written_is_replaced(
+    case: Case, method: bytes, meanwhile: str
+):
+    client = await case.warm()
+    [stream] = case.upstream.streams
+    async with case.stage.process.frozen():  # so that it meets the request first, with the end already in the socket
+        await client.send(case.request(b"Content-Length: 5", method=method, body=b"hello"))
+        match meanwhile:
+            case "fin":
+                stream.transport.close()
+                await stream.lost.wait()
+            case "reset":
+                reset(stream.transport)
+                await stream.lost.wait()
+            case _:
+                await stream.write(response(b"poison"))
+    answered = await client.response(method.decode())
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    assert [(request.body, request.stream.number) for request in case.upstream.requests] == [(b"hello", 2)]
 
 
 @pytest.mark.case("P-219", "P-220")

@@ -8,14 +8,15 @@ import os
 import re
 import signal
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.client import Client, Response
-from tests.support.deadline import awaiting
+from tests.support.deadline import awaiting, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
 # What no process may ever write: a traceback, a task nobody looked at, a resource nobody closed, a secret.
@@ -162,6 +163,19 @@ class Process:
         """Send a signal, if the process still runs."""
         if self._running.returncode is None:
             self._running.send_signal(number)
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """Stop the process for the block: whatever happens meanwhile it finds all at once, in the order it happened."""
+        self.signal(signal.SIGSTOP)
+        await eventually("a process that stands still", lambda: self._state() == "T")
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def _state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     async def exit_status(self, seconds: float = 20) -> int:
         """Wait for the end of the process; return its exit status once all its output is read."""
