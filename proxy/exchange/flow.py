@@ -1,16 +1,7 @@
 """One exchange: a downstream request on its way to the upstream and back, at most twice.
 
 A machine of callbacks rather than a coroutine, because a task per request would cost more than all it does; every
-decision is made by a pure function of `rewrite`, `classify` or `policy`. The phases, in order:
-
-    _token       waiting for a token                    `_wait_for_token`
-    _stream      waiting for an upstream stream         `opened`, `not_opened`
-    _response    waiting for the response's head        `response`
-    _renewal     a refused response is held back while the token is renewed
-    _body        the response is being relayed          `piece`
-    _over        the record is written
-
-`docs/life-of-a-request.md` draws them.
+decision is made by a pure function of `rewrite`, `classify` or `policy`. `phase` names where it can be.
 """
 
 from __future__ import annotations
@@ -24,7 +15,8 @@ from proxy.exchange.admit import admit, keeps_own_credential
 from proxy.exchange.phase import Phase
 from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
-from proxy.exchange.rewrite import request_head, response_head, upstream_target
+from proxy.exchange.replay import HeldResponse
+from proxy.exchange.rewrite import ends_stream, request_head, response_head, upstream_target
 from proxy.exchange.tunnel import Tunnel
 from proxy.exchange.upload import Upload
 from proxy.problem import PROBLEMS, PROXY_NAME, answer
@@ -50,9 +42,8 @@ class Exchange:
     """See the module's first lines. Fills the ports `Waiter`, `Uploader` and, after an upgrade, feeds a `Tunnel`."""
 
     __slots__ = (
-        "_added", "_began", "_client", "_closes", "_decoded", "_head", "_held", "_held_done",
-        "_held_piece", "_interim", "_phase", "_plan", "_record", "_relayed", "_repeatable",
-        "_sent_at", "_stream", "_strip", "_surroundings", "_target", "_task",
+        "_added", "_began", "_client", "_closes", "_head", "_held", "_interim", "_phase", "_plan", "_record",
+        "_relayed", "_repeatable", "_sent_at", "_stream", "_streams", "_strip", "_surroundings", "_target", "_task",
         "_token", "_token_asked_at", "_tunnel", "_upload",
     )  # fmt: skip
 
@@ -74,12 +65,10 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._tunnel: Tunnel | None = None
         self._relayed = False
+        self._streams = False
         self._closes = False
-        self._decoded = False
         self._added = b""
-        self._held: ResponseHead | None = None
-        self._held_piece = b""
-        self._held_done = False
+        self._held: HeldResponse | None = None
         self._interim = 0
         self._sent_at = 0.0
         self._token_asked_at = 0.0
@@ -230,15 +219,11 @@ class Exchange:
             self._interim_response(head, piece)
             return
         plan = self._plan
-        self._record.seconds_upstream += perf_counter() - self._sent_at
+        now = perf_counter()
+        self._record.seconds_upstream += now - self._sent_at
+        self._sent_at = now
         if done:
             self._stream = None
-        if status == 407:
-            self._end_upstream()
-            self._answer(
-                Refusal(PROBLEMS["upstream_protocol_error"], "an upstream may not ask for a proxy's credential")
-            )
-            return
         token, tokens, verdicts = self._token, plan.tokens, plan.verdicts
         if token is not None and tokens is not None and verdicts is not None:
             rule = plan.classifier.judge(head) if plan.classifier.suspects[status] else None
@@ -275,7 +260,7 @@ class Exchange:
     def _hold(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
         """Keep a refused response: it is relayed if no other token can be had."""
         self._phase = Phase.RENEWAL
-        self._held, self._held_piece, self._held_done = head, piece, done
+        self._held = HeldResponse(head, piece, done=done)
         if self._stream is not None:
             self._stream.hold(on=True)
 
@@ -295,22 +280,21 @@ class Exchange:
 
     def _replay(self, token: AccessToken) -> None:
         self._end_upstream()
-        self._held, self._held_piece = None, b""
+        self._held = None
         self._token = token
         self._record.renewed = True
         self._upload.rewind()
         self._send()
 
     def _release_held(self) -> None:
-        head, piece = self._held, self._held_piece
-        if head is None:
+        held, stream = self._held, self._stream
+        if held is None:
             return
-        self._held, self._held_piece = None, b""
-        stream = self._stream
-        self._relay(head, piece, done=self._held_done)
+        self._held = None
+        self._relay(held.head, held.piece, done=held.done)
         if stream is not None:
             stream.hold(on=False)
-        elif not self._held_done:  # the upstream broke off while its response was held
+        elif not held.done:  # the upstream broke off while its response was held
             self._close_record()
             self._client.abort()
 
@@ -318,26 +302,20 @@ class Exchange:
         request = self._head
         self._phase = Phase.BODY
         self._record.status = head.status
-        fields = head.fields
-        self._decoded = fields.chunked and request.version == 0
-        has_no_body = request.method == b"HEAD" or head.status in (204, 304)
-        ends_with_stream = not has_no_body and not fields.chunked and fields.content_length < 0
+        decoded = head.fields.chunked and request.version == 0
         self._closes = (
-            not request.keeps_alive
-            or ends_with_stream
-            or (self._decoded and not has_no_body)
-            or not self._upload.done
-            or self._surroundings.draining
+            not self._upload.done or self._surroundings.draining or ends_stream(request, head, decoded=decoded)
         )
         added = self._added
         if self._closes:
             added += _CLOSE
         elif request.version == 0:
             added += _KEEP_ALIVE
-        data = response_head(self._plan, head, self._target, added=added, decoded=self._decoded)
+        data = response_head(self._plan, head, self._target, added=added, decoded=decoded)
         self._relayed = True
         self._record.bytes_out = len(piece)
         self._client.send(data + piece if piece else data)
+        self._streams = not done
         if done:
             self._finish()
 
@@ -357,9 +335,8 @@ class Exchange:
 
     def piece(self, data: bytes, *, done: bool) -> None:
         """Relay more of the response's body."""
-        if self._phase is Phase.RENEWAL:  # was on its way when reading was stopped
-            self._held_piece += data
-            self._held_done = self._held_done or done
+        if self._held is not None:  # was on its way when reading was stopped
+            self._held.add(data, done=done)
             if done:
                 self._stream = None
             return
@@ -379,8 +356,7 @@ class Exchange:
             self._close_record()
             self._client.abort()
             return
-        if self._phase is Phase.RENEWAL:  # the held response can't be completed; the second attempt does not need it
-            self._held_done = False
+        if self._phase is Phase.RENEWAL:  # the held response stays incomplete; the second attempt does not need it
             return
         self._answer(refusal)
 
@@ -458,8 +434,10 @@ class Exchange:
     def _close_record(self) -> None:
         """Leave the one record of this exchange."""
         self._phase = Phase.OVER
-        record = self._record
-        record.seconds_total = perf_counter() - self._began
+        record, now = self._record, perf_counter()
+        record.seconds_total = now - self._began
+        if self._streams:
+            record.seconds_upstream += now - self._sent_at
         record.bytes_in = self._upload.size
         self._upload.drop()
         self._surroundings.over(self._plan, record, self._token)

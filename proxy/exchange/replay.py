@@ -1,6 +1,11 @@
-"""The body of a request kept for a second attempt, within a limit of its own and a budget of the process."""
+"""What is kept for the sake of a second attempt: the request's body, and the response that was refused."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.wire.response import ResponseHead
 
 
 class ReplayMemory:
@@ -53,3 +58,19 @@ class KeptBody:
     def bytes(self) -> bytes:
         """All of it."""
         return b"".join(self._pieces)
+
+
+class HeldResponse:
+    """A response that says "auth error", as far as it came; relayed after all if no other token can be had."""
+
+    __slots__ = ("done", "head", "piece")
+
+    def __init__(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
+        self.head = head
+        self.piece = piece
+        self.done = done
+
+    def add(self, data: bytes, *, done: bool) -> None:
+        """Take what was on its way when reading was stopped."""
+        self.piece += data
+        self.done = self.done or done

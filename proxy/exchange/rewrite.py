@@ -125,3 +125,12 @@ def response_head(plan: Plan, head: ResponseHead, target: bytes, *, added: bytes
     if head.version == 0:
         raw = b"HTTP/1.1" + raw[8:]
     return raw[:-2] + added + b"\r\n" if added else raw
+
+
+def ends_stream(request: RequestHead, response: ResponseHead, *, decoded: bool) -> bool:
+    """Whether the client's stream ends with this response: it wants so, or only the end can mark that of the body."""
+    if not request.keeps_alive:
+        return True
+    if request.method == b"HEAD" or response.status in (204, 304):
+        return False
+    return decoded or (not response.fields.chunked and response.fields.content_length < 0)

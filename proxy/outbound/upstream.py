@@ -305,6 +305,8 @@ class Upstream(asyncio.Protocol):
                 consumer.response(head, b"", done=False)
                 if not data:
                     return
+            if head.status == 407:  # RFC 9110 §15.5.8: only a proxy asks so, and a client must not be led to answer it
+                raise Refusal(_PROTOCOL_ERROR, "an upstream may not ask for a proxy's credential")
             fields = head.fields
             if self._head_only or head.status in (204, 304):
                 self._body = _EMPTY
