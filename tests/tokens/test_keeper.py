@@ -119,6 +119,16 @@ async def test_a_used_token_is_renewed_by_the_clock_alone():
         assert server.T == 2
 
 
+async def test_a_use_counts_for_one_renewal_only():
+    async with AuthorizationServer(expires_in=1) as server, kept(connection_to(server)) as keeper:
+        await keeper.renew()
+        keeper.take()
+        await server.was_asked(2)
+        await eventually("the end of the second token", lambda: keeper.snapshot().state is State.EXPIRED)
+
+        assert server.T == 2
+
+
 async def test_an_unused_token_is_left_to_expire():
     clock = PushedClock()
     async with AuthorizationServer(expires_in=100) as server, kept(connection_to(server), clock=clock) as keeper:
@@ -335,6 +345,8 @@ async def test_an_endpoint_that_fails_is_not_asked_for_each_request_that_waits()
 async def test_a_fault_is_told_to_requests_operators_and_metrics(answer, outcome, code, problem):
     settings = limits(token_wait=0.3, token_total=0.2)
     async with AuthorizationServer(default=answer) as server, kept(connection_to(server), limits=settings) as keeper:
+        with pytest.raises(TokenUnavailable):
+            await keeper.renew()
         refusal = await unavailable(keeper)
 
         assert refusal.problem.code == problem
@@ -367,6 +379,8 @@ async def test_an_endpoint_that_can_not_be_reached_is_a_fault_like_others():
             resolver=Nowhere(),
         ) as keeper,
     ):
+        with pytest.raises(TokenUnavailable):
+            await keeper.renew()
         assert (await unavailable(keeper)).problem.code == "token_unavailable"
         assert keeper.snapshot().last_error == "dns_error"
         assert keeper.counters.requests["client_credentials", "transport"] >= 1
