@@ -86,19 +86,25 @@ async def test_it_can_be_kept_running_until_it_is_told_to_stop(number, tmp_path)
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
     )
-    written = b""
-    async with awaiting("the last line of the demo"):
-        while b"/metrics\n" not in written:
-            line = await running.stdout.readline()
-            assert line, f"the demo ended early: {written.decode()}"
-            written += line
-    host, port, path = re.search(r"curl http://([\d.]+):(\d+)(/crm\S*)", written.decode()).groups()
+    try:
+        written = b""
+        async with awaiting("the last line of the demo"):
+            while b"/metrics\n" not in written:
+                line = await running.stdout.readline()
+                assert line, f"the demo ended early: {written.decode()}"
+                written += line
+        host, port, path = re.search(r"curl http://([\d.]+):(\d+)(/crm\S*)", written.decode()).groups()
 
-    client = await Client.connect((host, int(port)))
-    response = await client.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    await client.close()
-    running.send_signal(number)
-    rest, _ = await running.communicate()
+        client = await Client.connect((host, int(port)))
+        response = await client.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        await client.close()
+        running.send_signal(number)
+        rest, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            # Ctrl-C, so that the proxy it started ends with it.
+            running.send_signal(signal.SIGINT)
+            await running.wait()
 
     assert (response.status, json.loads(response.body)["name"]) == (200, "Ada Lovelace")
     assert (running.returncode, rest) == (0, b"")
