@@ -84,7 +84,7 @@ class Exchange:
         try:
             admit(plan, head)
             self._target = upstream_target(plan, head.target)
-            if head.fields.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
+            if head.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
                 raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
             if plan.tokens is None or (not self._strip and keeps_own_credential(plan, head)):
                 self._send()
@@ -363,7 +363,7 @@ class Exchange:
     # An upgrade
 
     def _upgraded(self, head: ResponseHead, rest: bytes) -> None:
-        asked = self._head.fields.upgrade
+        asked = self._head.upgrade
         stream = self._stream
         if stream is None or not asked or head.fields.upgrade != asked:
             self._end_upstream()

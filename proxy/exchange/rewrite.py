@@ -96,8 +96,8 @@ def _without_hop(plan: Plan, head: RequestHead, *, strip_authorization: bool) ->
 def _framing(head: RequestHead) -> bytes:
     """Return our own lines about this hop and the length of the message."""
     fields = head.fields
-    if fields.upgrade:
-        return _UPGRADE + fields.upgrade + b"\r\n"
+    if head.upgrade:
+        return _UPGRADE + head.upgrade + b"\r\n"
     if fields.content_length < 0 and not fields.chunked and head.method in _EXPECTS_A_LENGTH:
         return b"Content-Length: 0\r\n"
     return _TRAILERS if fields.trailers else b""

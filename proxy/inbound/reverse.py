@@ -105,7 +105,7 @@ class ReverseRules:
             return
         if fields.fetch_site == b"cross-site":
             raise refusal
-        to_loopback_socket = bool(fields.upgrade) and (not peer.address or is_loopback(peer.address))
+        to_loopback_socket = bool(head.upgrade) and (not peer.address or is_loopback(peer.address))
         if not origin or not (fields.has_fetch_metadata or to_loopback_socket):
             return
         own = ("https" if peer.tls else "http", host_name(fields.host).decode(), _port(fields.host, tls=peer.tls))

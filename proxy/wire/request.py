@@ -149,7 +149,7 @@ class RequestFields:
 class RequestHead:
     r"""A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`."""
 
-    __slots__ = ("fields", "lines", "method", "size", "target", "version")
+    __slots__ = ("fields", "lines", "method", "size", "target", "upgrade", "version")
 
     def __init__(
         self, method: bytes, target: bytes, version: int, lines: bytes, fields: RequestFields, size: int
@@ -160,6 +160,7 @@ class RequestHead:
         self.lines = lines
         self.fields = fields
         self.size = size
+        self.upgrade = fields.upgrade if version == 1 else b""  # RFC 9110 §7.8: HTTP/1.0 can't ask for one
 
     @property
     def has_body(self) -> bool:
