@@ -1,7 +1,7 @@
 """Each module of this folder has one process; each of its tests has one connection, with the settings that it marks.
 
 `@pytest.mark.connection(**settings)` adds to the definition of the test's own connection; a module-level `SETTINGS`
-adds to the top level of the definitions.
+(or a function of the folder that makes it) adds to the top level of the definitions.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """The process of the module, with a connection for each of its tests and one that any of them may use beside it."""
     items = [item for item in request.session.items if item.path == request.path]
     connections: dict[str, dict[str, Any]] = {_name_of(items, item): _settings_of(item) for item in items}
-    made = Stage({**connections, "neighbour": {}}, getattr(request.module, "SETTINGS", {}))
-    await made.start(tmp_path_factory.mktemp("stage"))
+    folder = tmp_path_factory.mktemp("stage")
+    settings = getattr(request.module, "SETTINGS", {})
+    made = Stage({**connections, "neighbour": {}}, settings(folder) if callable(settings) else settings)
+    await made.start(folder)
     try:
         yield made
     finally:

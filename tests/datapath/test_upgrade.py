@@ -200,6 +200,15 @@ async def test_any_other_upgrade_is_not_passed_on(case: Case, protocol: bytes):
     assert (await client.ask(case.request())).status == 200
 
 
+@pytest.mark.case("W-276", "D-170")
+async def test_a_client_of_http_1_0_can_not_upgrade(case: Case):
+    client = await case.connect()
+    await client.send(case.raw(b"GET %s/x HTTP/1.0" % case.prefix, case.host, *ASKED))
+    answered = await client.response()
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    assert case.upstream.requests[0].values(b"upgrade") == case.upstream.requests[0].values(b"connection") == []
+
+
 @pytest.mark.case("W-278")
 async def test_a_tunnel_in_which_nothing_moves_is_closed(case: Case):
     case.upstream.answers(tunnels())

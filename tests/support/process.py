@@ -41,6 +41,7 @@ class Process:
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.listening: dict[str, list[Address]] = {}
+        self.sockets: list[str] = []
         self._changed = asyncio.Condition()
         self._readers = [
             asyncio.create_task(self._read(output), name=f"output of the process {running.pid}")
@@ -113,9 +114,12 @@ class Process:
     def _note(self, said: dict[str, Any]) -> None:
         self.events.append(said)
         if said["event"] == "listening":
-            found = re.fullmatch(r"\[?(.*?)\]?:(\d+)", said["address"])
-            if found:
-                self.listening.setdefault(said["listener"], []).append((found[1], int(found[2])))
+            path = re.fullmatch(r"unix:(.*)", said["address"])
+            host = re.fullmatch(r"\[?(.*?)\]?:(\d+)", said["address"])
+            if path:
+                self.sockets.append(path[1])
+            elif host:
+                self.listening.setdefault(said["listener"], []).append((host[1], int(host[2])))
 
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """Return the log lines of that event with those fields, in order."""

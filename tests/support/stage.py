@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -21,6 +21,7 @@ from tests.support.upstream import Upstream, listen
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -81,7 +82,9 @@ class Case:
     name: str
     upstream: Upstream
     stage: Stage
-    clients: list[Client]
+    clients: list[Client] = field(default_factory=list)
+    door: tuple[str, int] | None = None  # where the good request goes, if not to the first reverse listener
+    good: bytes = b""  # that request, if it has to be another than usual
 
     @property
     def prefix(self) -> bytes:
@@ -116,9 +119,15 @@ class Case:
         """Return these lines and an empty one, then the body."""
         return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
-    async def connect(self, *, receive_buffer: int | None = None) -> Client:
-        """Open a stream to the reverse listener; it is closed after the test."""
-        client = await Client.connect(self.stage.process.reverse, receive_buffer=receive_buffer)
+    async def connect(
+        self,
+        address: tuple[str, int] | str | None = None,
+        *,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Client:
+        """Open a stream to the first reverse listener, or to another address; it is closed after the test."""
+        client = await Client.connect(address or self.stage.process.reverse, receive_buffer=receive_buffer, tls=tls)
         self.clients.append(client)
         return client
 
@@ -146,7 +155,8 @@ class Case:
         """I3: a following good request on a fresh stream succeeds with U=1 and the right body."""
         self.upstream.behave()
         before = self.upstream_requests
-        good = await self.ask(self.request(target=b"/afterwards"))
+        client = await self.connect(self.door)
+        good = await client.ask(self.good or self.request(target=b"/afterwards"))
         assert (good.status, good.body) == (200, OK_BODY), good
         assert self.upstream_requests == before + 1
         assert b"/afterwards" in self.upstream.requests[-1].target
@@ -212,7 +222,7 @@ class Stage:
         """Open the upstream of one connection and hand it to a test."""
         upstream = Upstream(self._listening.pop(name), tls)
         await upstream.start()
-        return Case(name, upstream, self, [])
+        return Case(name, upstream, self)
 
     async def close(self) -> None:
         """Stop everything, and hold the process to what no process may leave behind."""
