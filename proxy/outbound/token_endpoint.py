@@ -103,7 +103,7 @@ class TokenEndpoint:
         """Return a stream to the first address that answers, all of them within `token_connect`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.token_connect
-        fault: EndpointFault | None = None
+        fault = EndpointFault(Outcome.TIMEOUT, "token_connect_timeout")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 # An address that swallows packets may not use up the time of the others.
@@ -114,7 +114,6 @@ class TokenEndpoint:
                 fault.__cause__ = error
             except EndpointFault as error:
                 fault = error
-        assert fault is not None
         raise fault
 
     async def _connect_to(self, url: OAuthUrl, address: str) -> tuple[asyncio.Transport, AnswerStream]:
