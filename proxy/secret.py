@@ -18,7 +18,11 @@ _living: Final[WeakValueDictionary[int, Secret]] = WeakValueDictionary()
 
 def living() -> Iterator[Secret]:
     """Yield every secret that some part of the process still holds."""
-    yield from list(_living.values())
+    # References first, in one step: a reload makes secrets on another thread, and a dict may not grow while it is read.
+    for reference in _living.valuerefs():
+        secret = reference()
+        if secret is not None:
+            yield secret
 
 
 @final

@@ -195,7 +195,7 @@ class Downstream(asyncio.Protocol):
             return
         if not data:
             self.deadline = monotonic() + listener.limits.keep_alive
-            if listener.surroundings.draining:
+            if listener.leaving or listener.surroundings.draining:
                 self._transport.close()
         elif not was_waiting:
             self.deadline = monotonic() + listener.limits.head_timeout
@@ -286,7 +286,7 @@ class Downstream(asyncio.Protocol):
         """The exchange is over: the next request, or the end."""
         self._exchange = None
         self._tunnel = None
-        if not reuse or not self._body.done:
+        if not reuse or not self._body.done or self._listener.leaving:
             self._close_gracefully()
             return
         if self._held:
@@ -349,6 +349,10 @@ class Downstream(asyncio.Protocol):
         """Say why there is no place, and close."""
         self.send(data)
         self._close_gracefully(linger=True)
+
+    def rules_changed(self) -> None:
+        """A Host that passed before may not pass any more."""
+        self._host_allowed = b""
 
     def close_when_idle(self) -> None:
         """Draining: close now if no request is under way."""

@@ -55,6 +55,7 @@ class Listener:
         self.limits = limits
         self.head_limits = head_limits
         self.tls = tls is not None
+        self.leaving = False
         self._bind = bind
         self._context = tls
         self._sweep = sweep
@@ -79,6 +80,18 @@ class Listener:
             if isinstance(self._bind, UnixBind):
                 with contextlib.suppress(FileNotFoundError):
                     Path(self._bind.path).unlink()
+
+    def retire(self) -> None:
+        """Stop accepting and close each stream as soon as no request is under way on it."""
+        self.leaving = True
+        self.stop_accepting()
+        self.close_idle()
+
+    def change_rules(self, rules: ReverseRules) -> None:
+        """Let these rules decide about every request that comes from now on, on open streams, too."""
+        self.rules = rules
+        for stream in self._streams:
+            stream.rules_changed()
 
     def close_idle(self) -> None:
         """Close the streams that have no request under way."""

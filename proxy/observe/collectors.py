@@ -75,6 +75,17 @@ class Watched:
     requests: TokenRequests | None = None
 
 
+@dataclass(slots=True)
+class LastReload:
+    """How the last reading of the definitions went, the one at the start being the first.
+
+    `succeeded_at` is the wall time, in seconds, of the last one that was applied.
+    """
+
+    succeeded_at: float
+    successful: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Scrape:
     """One exposition: its media type, and its text in pieces that are rendered when they are asked for."""
@@ -86,7 +97,14 @@ class Scrape:
 class Metrics:
     """Renders every metric of the process. `watched` returns the connections there are now, `-` among them."""
 
-    def __init__(self, process: ProcessCounters, watched: Callable[[], Sequence[Watched]], version: str) -> None:
+    def __init__(
+        self,
+        process: ProcessCounters,
+        watched: Callable[[], Sequence[Watched]],
+        version: str,
+        last_reload: LastReload,
+    ) -> None:
+        self._last_reload = last_reload
         self._process = process
         self._watched = watched
         self._version = version
@@ -121,6 +139,11 @@ class Metrics:
         yield text.head("local_replies", "counter", "Answers of the proxy itself, by their code.")
         for code, count in (dict.fromkeys(PROBLEMS, 0) | process.local_replies).items():
             yield f'{_PREFIX}local_replies_total{{code="{_escape(code)}"}} {count}\n'
+        last = self._last_reload
+        yield text.head("config_last_reload_successful", "gauge", "1 if the definitions last read were applied.")
+        yield f"{_PREFIX}config_last_reload_successful {int(last.successful)}\n"
+        yield text.head("config_last_reload_success_timestamp_seconds", "gauge", "When definitions were last applied.")
+        yield f"{_PREFIX}config_last_reload_success_timestamp_seconds {last.succeeded_at:.3f}\n"
 
 
 def wants_openmetrics(accept: str) -> bool:

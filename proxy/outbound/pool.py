@@ -55,8 +55,8 @@ class Pool:
     """The streams of one connection; fills the exchange's port `Streams`."""
 
     __slots__ = (
-        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_waiting", "deadline",
-        "head_limits", "name", "session", "sweep", "timeouts",
+        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_retired", "_waiting",
+        "deadline", "head_limits", "name", "session", "sweep", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -84,8 +84,8 @@ class Pool:
         self._live: set[Upstream] = set()
         self._waiting: deque[tuple[Waiter, float]] = deque()
         self._dials: set[asyncio.Task[None] | None] = set()
-        limit.pools.append(self)
-        sweep.members.add(self)
+        self._retired = False
+        self._join()
 
     # The exchange's port
 
@@ -103,6 +103,7 @@ class Pool:
     def open(self, waiter: Waiter) -> None:
         """Have `waiter` told of the next stream that is new or falls idle; within `timeouts.connect`."""
         deadline = monotonic() + self.timeouts.connect
+        self._join()
         self._waiting.append((waiter, deadline))
         if self.deadline == NEVER:
             self.deadline = deadline
@@ -111,6 +112,7 @@ class Pool:
     def forget(self, waiter: Waiter) -> None:
         """`waiter` has left."""
         self._waiting = deque(entry for entry in self._waiting if entry[0] is not waiter)
+        self._leave_if_unused()
 
     # What its streams tell
 
@@ -126,6 +128,7 @@ class Pool:
         if stream in self._live:  # a stream that never got through its handshake is freed by its dial
             self._live.discard(stream)
             self._limit.free()
+            self._leave_if_unused()
 
     def told_timeout(self, seconds: int) -> None:
         """The upstream says how long it keeps an idle stream."""
@@ -178,20 +181,47 @@ class Pool:
                 refusal = Refusal(PROBLEMS["overloaded"], "limits.upstream_streams are open", retry_after=1)
             waiter.not_opened(refusal)
         self.deadline = self._waiting[0][1] if self._waiting else NEVER
+        self._leave_if_unused()
+
+    def retire(self) -> None:
+        """Its connection is no more: close what rests now, and what is busy when its response is whole.
+
+        Requests that are under way are still served.
+        """
+        self._retired = True
+        self._idle_limit = 0.0
+        self._close_idle()
+        self._leave_if_unused()
 
     async def close(self) -> None:
         """Close what rests and stop dialling."""
-        self._limit.pools.remove(self)
-        self.sweep.members.discard(self)
-        for stream in self._idle[:]:
-            stream.discard()
-        self._idle.clear()
+        self._leave()
+        self._close_idle()
         dials = [task for task in self._dials if task is not None]
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
 
     # Inside
+
+    def _join(self) -> None:
+        if self not in self.sweep.members:
+            self._limit.pools.append(self)
+            self.sweep.members.add(self)
+
+    def _leave(self) -> None:
+        if self in self.sweep.members:
+            self._limit.pools.remove(self)
+            self.sweep.members.discard(self)
+
+    def _leave_if_unused(self) -> None:
+        if self._retired and not (self._live or self._waiting or self._dials):
+            self._leave()
+
+    def _close_idle(self) -> None:
+        for stream in self._idle[:]:
+            stream.discard()
+        self._idle.clear()
 
     async def _dial(self) -> None:
         try:
@@ -202,6 +232,7 @@ class Pool:
             self._limit.free()
             if waiter is not None:
                 waiter.not_opened(refusal)
+            self._leave_if_unused()
             return
         except BaseException:
             self._dials.discard(asyncio.current_task())

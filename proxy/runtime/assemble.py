@@ -1,4 +1,4 @@
-"""From definitions to a proxy that can be started: every part is made here and handed what it needs."""
+"""From definitions to parts that can be started: every part is made here and handed what it needs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.dial import Dialler
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.tls import client_context
+from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import Sweep
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Bind, Connection, Definitions, Limits, ListenerAuth, ReverseListener, Tls
+    from proxy.definitions.models import Connection, Definitions, Limits, ListenerAuth, ReverseListener, Tls
     from proxy.exchange.record import Recorder
-    from proxy.outbound.dial import Resolver
     from proxy.outbound.resolve import Resolver as NameResolver
+    from proxy.runtime.doors import Door, Key
     from proxy.tokens.keeper import Keeper
 
 NO_CONNECTION: Final = "-"
@@ -55,119 +56,137 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """All parts of a proxy, not yet started. `counters` belongs to requests that no connection claims."""
+    """What serves one set of definitions: parts by connection, listeners by door, in the order written."""
 
     definitions: Definitions
-    parts: tuple[Part, ...]
-    listeners: tuple[Listener, ...]
-    surroundings: Surroundings
-    sweep: Sweep
-    unmatched: ConnectionCounters
+    parts: Mapping[str, Part]
+    listeners: Mapping[Key, Listener]
 
 
-def assemble(
-    definitions: Definitions,
-    *,
-    clock: Clock,
-    entropy: random.Random,
-    recorder: Recorder | None,
-    resolver: NameResolver,
-    spread: float,
-) -> Assembly:
-    """Build every part from `definitions`; needs a running loop, opens nothing.
+class Workshop:
+    """Makes the parts of a proxy, at its start and at each reload; needs a running loop, opens nothing.
 
-    The first tokens are fetched within `spread` seconds of the start.
+    `settings` are the definitions at the start: their limits stay, and what all parts share is made from them once.
     """
-    loop = asyncio.get_running_loop()
-    limits = definitions.limits
-    head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
-    sweep = Sweep(loop, monotonic)
-    stream_limit = StreamLimit(limits.upstream_streams)
-    unmatched = ConnectionCounters(NO_CONNECTION)
-    tag = f"iclient-proxy-{os.urandom(4).hex()}"
-    surroundings = Surroundings(
-        loop,
-        ProcessCounters(),
-        unmatched,
-        recorder,
-        ReplayMemory(replay_memory(limits)),
-        via=f"Via: 1.1 {tag}\r\n".encode() if definitions.via == "always" else b"",
-        via_tag=tag.encode(),
-        tunnels_max=limits.tunnels,
-        tunnel_idle=limits.tunnel_idle,
-    )
-    contexts = _Contexts()
-    parts: list[Part] = []
-    for connection in definitions.connections:
-        dialler = _dialler(connection, resolver, contexts)
+
+    def __init__(
+        self,
+        settings: Definitions,
+        *,
+        clock: Clock,
+        entropy: random.Random,
+        recorder: Recorder | None,
+        resolver: NameResolver,
+    ) -> None:
+        limits = settings.limits
+        tag = f"iclient-proxy-{os.urandom(4).hex()}"
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._entropy = entropy
+        self._resolver = resolver
+        self._limits = limits
+        self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
+        self._contexts = _Contexts()
+        self._count = StreamCount(stream_limit_of(limits))
+        self.stream_limit = StreamLimit(limits.upstream_streams)
+        self.sweep = Sweep(self._loop, monotonic)
+        self.surroundings = Surroundings(
+            self._loop,
+            ProcessCounters(),
+            ConnectionCounters(NO_CONNECTION),  # of requests that no connection claims
+            recorder,
+            ReplayMemory(replay_memory(limits)),
+            via=f"Via: 1.1 {tag}\r\n".encode() if settings.via == "always" else b"",
+            via_tag=tag.encode(),
+            tunnels_max=limits.tunnels,
+            tunnel_idle=limits.tunnel_idle,
+        )
+
+    def assemble(self, definitions: Definitions, *, spread: float) -> Assembly:
+        """Build every part; the first tokens are fetched within `spread` seconds of the start."""
+        parts = {each.name: self.part(each, spread=spread) for each in definitions.connections}
+        return Assembly(definitions, parts, {door.key: self.listener(door, parts) for door in doors(definitions)})
+
+    def part(self, connection: Connection, *, spread: float, before: Part | None = None) -> Part:
+        """Build the parts of one connection; counters go on from the part `before`, tokens and streams do not."""
         pool = Pool(
             connection.name,
-            loop,
-            dialler,
+            self._loop,
+            self._dialler(connection),
             connection.timeouts,
-            head_limits,
-            stream_limit,
-            sweep,
-            limits.upstream_idle,
+            self._head_limits,
+            self.stream_limit,
+            self.sweep,
+            self._limits.upstream_idle,
         )
         keeper = (
-            keeper_for(connection, limits, clock=clock, random=entropy, resolver=resolver, prefetch=spread)
+            keeper_for(
+                connection,
+                self._limits,
+                clock=self._clock,
+                random=self._entropy,
+                resolver=self._resolver,
+                prefetch=spread,
+                before=before.keeper if before is not None else None,
+            )
             if connection.iclient is not None
             else None
         )
-        plan = Plan(connection, pool, keeper, keeper, ConnectionCounters(connection.name))
-        parts.append(Part(connection, plan, pool, keeper))
-    count = StreamCount(stream_limit_of(limits))
-    listeners = tuple(
-        Listener(name, bind, context, rules, surroundings, limits, head_limits, sweep, count)
-        for name, bind, context, rules in _listeners(definitions, [part.plan for part in parts])
-    )
-    return Assembly(definitions, tuple(parts), listeners, surroundings, sweep, unmatched)
+        counters = before.plan.counters if before is not None else ConnectionCounters(connection.name)
+        return Part(connection, Plan(connection, pool, keeper, keeper, counters), pool, keeper)
+
+    def listener(self, door: Door, parts: Mapping[str, Part]) -> Listener:
+        """Build the listener of one door, not yet bound."""
+        return Listener(
+            door.name,
+            door.settings.bind,
+            _server_context(door.settings),
+            rules(door, parts),
+            self.surroundings,
+            self._limits,
+            self._head_limits,
+            self.sweep,
+            self._count,
+        )
+
+    def prepare(self, connections: Iterable[Connection]) -> None:
+        """Read the certificates of these connections; may run on another thread, one at a time."""
+        self._contexts.keep({each.tls for each in connections if urlsplit(each.base_url).scheme == "https"})
+
+    def _dialler(self, connection: Connection) -> Dialler:
+        url = urlsplit(connection.base_url)
+        host = url.hostname or ""
+        context = self._contexts.get(connection.tls) if url.scheme == "https" else None
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+        return Dialler(self._resolver, host, port, context, connection.tls.server_name or host)
+
+
+def rules(door: Door, parts: Mapping[str, Part]) -> ReverseRules:
+    """Return what the listener of this door lets through, and to which connection."""
+    settings = door.settings
+    table = RouteTable(parts[name].plan for name in door.connections)
+    hosts = frozenset(host.lower().encode() for host in settings.allowed_hosts) | table.hosts()
+    origins = frozenset(origin.lower().rstrip("/") for origin in settings.allow_origins)
+    credential = credential_of(settings.auth) if settings.auth is not None else None
+    return ReverseRules(table, hosts, origins, credential, _challenge(settings.auth))
 
 
 class _Contexts:
     """TLS contexts by their settings: a thousand connections with the same ones share a context and its roots."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Tls, ssl.SSLContext]] = []
+        self._made: dict[Tls, ssl.SSLContext] = {}
 
     def get(self, tls: Tls) -> ssl.SSLContext:
         """Return the context for `tls`."""
-        for known, context in self._made:
-            if known == tls:
-                return context
-        context = client_context(tls)
-        self._made.append((tls, context))
+        context = self._made.get(tls)
+        if context is None:
+            context = self._made[tls] = client_context(tls)
         return context
 
-
-def _dialler(connection: Connection, resolver: Resolver, contexts: _Contexts) -> Dialler:
-    url = urlsplit(connection.base_url)
-    host = url.hostname or ""
-    context = contexts.get(connection.tls) if url.scheme == "https" else None
-    return Dialler(resolver, host, url.port or _DEFAULT_PORTS[url.scheme], context, connection.tls.server_name or host)
-
-
-def _listeners(
-    definitions: Definitions, plans: list[Plan]
-) -> Iterable[tuple[str, Bind, ssl.SSLContext | None, ReverseRules]]:
-    shared = [plan for plan in plans if plan.connection.route is not None and plan.connection.route.bind is None]
-    if shared:
-        table = RouteTable(shared)
-        for settings in definitions.listeners.reverse:
-            yield "reverse", settings.bind, _server_context(settings), _rules(table, settings)
-    for plan in plans:
-        route = plan.connection.route
-        if route is not None and route.bind is not None:
-            table = RouteTable([plan])
-            yield "route", route.bind, None, ReverseRules(table, table.hosts(), frozenset(), None, "")
-
-
-def _rules(table: RouteTable, settings: ReverseListener) -> ReverseRules:
-    hosts = frozenset(host.lower().encode() for host in settings.allowed_hosts) | table.hosts()
-    origins = frozenset(origin.lower().rstrip("/") for origin in settings.allow_origins)
-    credential = credential_of(settings.auth) if settings.auth is not None else None
-    return ReverseRules(table, hosts, origins, credential, _challenge(settings.auth))
+    def keep(self, wanted: set[Tls]) -> None:
+        """Have the contexts for these and no others ready."""
+        self._made = {tls: self.get(tls) for tls in wanted}
 
 
 def _challenge(auth: ListenerAuth | None) -> str:

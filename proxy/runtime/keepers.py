@@ -30,11 +30,12 @@ def keeper_for(
     random: Random,
     resolver: Resolver,
     prefetch: float = PREFETCH,
+    before: Keeper | None = None,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
-    spread, where the connection wants one.
+    spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
     """
     iclient = connection.iclient
     if iclient is None:
@@ -47,6 +48,7 @@ def keeper_for(
         clock=clock,
         chance=random.random,
         limit=limits.token_answer,
+        before=before.counters if before is not None else None,
     )
     return Keeper(
         connection.name,

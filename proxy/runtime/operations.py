@@ -18,20 +18,25 @@ if TYPE_CHECKING:
 
 
 class RunningProxy:
-    """Fills the port `Operations` of `admin` and feeds the metrics. `stop` begins to drain."""
+    """Fills the port `Operations` of `admin` and feeds the metrics.
 
-    def __init__(self, parts: tuple[Part, ...], unmatched: ConnectionCounters, stop: Callable[[], None]) -> None:
-        self._parts = {part.connection.name: part for part in parts}
+    `parts` returns those there are now, by connection; `stop` begins to drain.
+    """
+
+    def __init__(
+        self, parts: Callable[[], Mapping[str, Part]], unmatched: ConnectionCounters, stop: Callable[[], None]
+    ) -> None:
+        self._parts = parts
         self._unmatched = unmatched
         self._stop = stop
 
     def connections(self) -> list[ConnectionStatus]:
         """Return every connection's status."""
-        return [_status(part) for part in self._parts.values()]
+        return [_status(part) for part in self._parts().values()]
 
     async def renew(self, name: str) -> None:
         """Renew the token of a connection that has one; raises `TokenUnavailable`."""
-        keeper = self._parts[name].keeper
+        keeper = self._parts()[name].keeper
         if keeper is not None:
             await keeper.renew()
 
@@ -41,7 +46,7 @@ class RunningProxy:
 
     def watched(self) -> list[Watched]:
         """Return what a scrape shows, the requests that belong to no connection among it."""
-        return [Watched(self._unmatched), *(_watched(part) for part in self._parts.values())]
+        return [Watched(self._unmatched), *(_watched(part) for part in self._parts().values())]
 
 
 class _TokenView:

@@ -1,4 +1,4 @@
-"""The life of the process: load, bind, serve, drain, stop."""
+"""The life of the process: load, bind, serve, reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from proxy.clock import SystemClock
 from proxy.definitions.load import load
 from proxy.observe.logging import configure
 from proxy.outbound.resolve import Resolver
-from proxy.runtime.assemble import assemble
+from proxy.runtime.assemble import Workshop
 from proxy.runtime.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from proxy.definitions.models import Definitions
-    from proxy.errors import Fault
+    from proxy.clock import Clock
+    from proxy.definitions.load import Loaded
     from proxy.exchange.record import Recorder
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
@@ -39,12 +39,20 @@ def run(paths: Sequence[Path]) -> int:
 
     Raises `DefinitionsError` (78) and `MachineError` (71) before anything is served.
     """
-    loaded = load(paths, os.environ)
+    hung_up: list[int] = []  # a SIGHUP before there is a loop must not end the process
+    signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
+    environ = dict(os.environ)  # reloads see what the start saw
+    clock = SystemClock()
+
+    def read() -> Loaded:
+        return load(paths, environ, clock)
+
+    loaded = read()
     _raise_descriptor_limit()
-    logs = configure(loaded.definitions.log, SystemClock())
+    logs = configure(loaded.definitions.log, clock)
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(loaded.definitions, loaded.warnings, logs.access))
+            runner.run(_serve(loaded, read, clock, logs.access, hung_up))
     finally:
         logs.close()
     return 0
@@ -72,22 +80,23 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(definitions: Definitions, warnings: Sequence[Fault], recorder: Recorder | None) -> None:
+async def _serve(
+    loaded: Loaded, read: Callable[[], Loaded], clock: Clock, recorder: Recorder | None, hung_up: list[int]
+) -> None:
     log = structlog.get_logger()
-    for warning in warnings:
+    for warning in loaded.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
-    proxy = assemble(
-        definitions,
-        clock=SystemClock(),
-        entropy=random.SystemRandom(),
-        recorder=recorder,
-        resolver=Resolver(),
-        spread=max(_SPREAD_MIN, _SPREAD - _age()),
+    workshop = Workshop(
+        loaded.definitions, clock=clock, entropy=random.SystemRandom(), recorder=recorder, resolver=Resolver()
     )
-    service = Service(proxy)
+    assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
+    service = Service(workshop, assembly, read, clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    if hung_up:
+        service.reload()
     await service.start()
     # What lives until the end is not worth looking at again; a request makes few cycles, so the collector may be lazy.
     gc.collect()

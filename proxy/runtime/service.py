@@ -1,4 +1,4 @@
-"""A running proxy: started, drained, stopped."""
+"""A running proxy: started, reloaded, drained, stopped."""
 
 from __future__ import annotations
 
@@ -6,37 +6,54 @@ import asyncio
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
 from proxy.inbound.bind import bind_socket, printable_address
-from proxy.observe.collectors import Metrics
+from proxy.observe.collectors import LastReload, Metrics
 from proxy.runtime.operations import RunningProxy
+from proxy.runtime.reload import Applied, Rejected, reload
+from proxy.runtime.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.clock import Clock
+    from proxy.definitions.load import Loaded
     from proxy.definitions.models import AdminListener
-    from proxy.runtime.assemble import Assembly
+    from proxy.inbound.listener import Listener
+    from proxy.runtime.assemble import Assembly, Part, Workshop
+    from proxy.tokens.keeper import Keeper
 
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
+_RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hundred times a second is served once
 
 
 class Service:
-    """Starts the parts of an assembly in order and stops them in the opposite one.
+    """Starts the parts of an assembly in order and stops them in the opposite one; `read` reads the definitions anew.
 
     A first `stop` drains: listeners accept for `drain_delay`, answers carry `Connection: close`, exchanges under way
     have `grace` to end. A second one ends at once.
     """
 
-    def __init__(self, assembly: Assembly) -> None:
+    def __init__(self, workshop: Workshop, assembly: Assembly, read: Callable[[], Loaded], clock: Clock) -> None:
+        self._workshop = workshop
         self._assembly = assembly
+        self._read = read
+        self._clock = clock
+        self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._at_once = asyncio.Event()
-        self._parts = AsyncExitStack()
+        self._opened = AsyncExitStack()
+        self._leaving: list[Listener] = []  # listeners that a reload closed, while they have streams
+        self._retiring: dict[asyncio.Task[None], Keeper] = {}
+        self._turns = Turns(self._reload, "reload", _RELOAD_PAUSE)
+        self._last_reload = LastReload(clock.wall())
         self._log = structlog.get_logger()
-        self._operations = RunningProxy(assembly.parts, assembly.unmatched, self.stop)
+        self._operations = RunningProxy(lambda: self._assembly.parts, workshop.surroundings.unmatched, self.stop)
         self._health = Health(self._operations.connections)
 
     def stop(self) -> None:
@@ -45,32 +62,35 @@ class Service:
             self._at_once.set()
         self._stopping.set()
 
+    def reload(self) -> asyncio.Future[Applied | Rejected]:
+        """Read the definitions again and apply them, all or nothing; return the outcome, which may be shared.
+
+        One reload at a time, and one more for all who ask meanwhile. A proxy that drains reloads no more.
+        """
+        return self._turns.ask()
+
     async def start(self) -> None:
         """Bind every listener, or none: raises `MachineError`. Tokens are fetched from then on."""
         assembly = self._assembly
-        async with AsyncExitStack() as started:
-            assembly.sweep.start()
-            started.callback(assembly.sweep.stop)
-            for part in assembly.parts:
-                started.push_async_callback(part.pool.close)
-                if part.keeper is not None:
-                    started.push_async_callback(part.keeper.close)
-            for listener in assembly.listeners:
+        async with AsyncExitStack() as opened:
+            self._workshop.sweep.start()
+            opened.push_async_callback(self._close)
+            for listener in assembly.listeners.values():
                 address = await listener.start()
-                started.callback(listener.stop_accepting)
                 self._log.info("listening", listener=listener.name, address=address)
             admin = assembly.definitions.listeners.admin
             if admin is not None:
-                started.push_async_callback((await self._start_admin(admin)).close)
-            self._parts = started.pop_all()
-        for part in assembly.parts:
+                opened.push_async_callback((await self._start_admin(admin)).close)
+            self._opened = opened.pop_all()
+        for part in assembly.parts.values():
             if part.keeper is not None:
                 part.keeper.start()
         self._health.opened()
+        self._started.set()
 
     async def _start_admin(self, settings: AdminListener) -> AdminServer:
-        surroundings = self._assembly.surroundings
-        metrics = Metrics(surroundings.counters, self._operations.watched, version("iclient-proxy"))
+        counters = self._workshop.surroundings.counters
+        metrics = Metrics(counters, self._operations.watched, version("iclient-proxy"), self._last_reload)
         server = AdminServer(settings, self._operations, self._health, metrics.scrape)
         sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
@@ -83,24 +103,99 @@ class Service:
             await self._stopping.wait()
             await self._drain()
         finally:
-            await self._parts.aclose()
+            await self._opened.aclose()
+
+    # Reload
+
+    async def _reload(self) -> Applied | Rejected:
+        await self._started.wait()
+        if self._stopping.is_set():
+            return Rejected(("draining: the proxy is about to end",))
+        began = monotonic()
+        outcome: Applied | Rejected
+        try:
+            outcome = await reload(
+                self._assembly, self._workshop, self._read, wanted=lambda: not self._stopping.is_set()
+            )
+        except Exception:  # noqa: BLE001 a mistake of ours must not end what serves
+            self._log.exception("reload_failed")
+            outcome = Rejected(("internal_error: the log says why",))
+        if self._stopping.is_set():
+            return outcome
+        milliseconds = round((monotonic() - began) * 1000, 1)
+        match outcome:
+            case Applied():
+                self._applied(outcome, milliseconds)
+            case Rejected(reasons=reasons):
+                self._last_reload.successful = False
+                faults = "; ".join(reasons)
+                self._log.error("reload", outcome="rejected", count=len(reasons), faults=faults, ms=milliseconds)
+            case _:
+                assert_never(outcome)
+        return outcome
+
+    def _applied(self, outcome: Applied, milliseconds: float) -> None:
+        self._assembly = outcome.assembly
+        self._last_reload.successful, self._last_reload.succeeded_at = True, self._clock.wall()
+        changes = outcome.changes
+        for name in (*changes.changed, *changes.added):
+            keeper = outcome.assembly.parts[name].keeper
+            if keeper is not None:
+                keeper.start()
+        for part in outcome.retired:
+            self._retire(part)
+        for listener in outcome.left:
+            listener.retire()
+        self._leaving = [each for each in (*self._leaving, *outcome.left) if each.open_streams]
+        self._log.info(
+            "reload",
+            outcome="applied",
+            kept=len(changes.kept),
+            changed=", ".join(changes.changed),
+            added=", ".join(changes.added),
+            removed=", ".join(changes.removed),
+            ms=milliseconds,
+        )
+
+    def _retire(self, part: Part) -> None:
+        part.pool.retire()
+        if part.keeper is not None:
+            task = asyncio.create_task(part.keeper.retire(), name=f"retire the keeper of {part.connection.name}")
+            self._retiring[task] = part.keeper
+            task.add_done_callback(self._retiring.pop)
+
+    # Stop
 
     async def _drain(self) -> None:
         shutdown = self._assembly.definitions.shutdown
-        self._assembly.surroundings.draining = True
+        self._workshop.surroundings.draining = True
         self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)
         await self._unless_at_once(shutdown.drain_delay)
-        for listener in self._assembly.listeners:
+        for listener in self._listeners():
             listener.stop_accepting()
             listener.close_idle()
         end = monotonic() + shutdown.grace
         while self._open_streams() and monotonic() < end and not self._at_once.is_set():
             await self._unless_at_once(_LOOK)
         cut = self._open_streams()
-        for listener in self._assembly.listeners:
+        for listener in self._listeners():
             listener.abort()
         self._log.info("stopped", streams_cut=cut)
+
+    async def _close(self) -> None:
+        """Close everything but the admin listener, which is closed by now."""
+        await self._turns.close()
+        for listener in self._listeners():
+            listener.stop_accepting()
+        parts = self._assembly.parts.values()
+        for keeper in (*(part.keeper for part in parts), *self._retiring.values()):
+            if keeper is not None:
+                await keeper.close()
+        await asyncio.gather(*self._retiring)
+        for pool in self._workshop.stream_limit.pools[:]:
+            await pool.close()
+        self._workshop.sweep.stop()
 
     async def _unless_at_once(self, seconds: float) -> None:
         try:
@@ -108,5 +203,8 @@ class Service:
         except TimeoutError:
             return
 
+    def _listeners(self) -> list[Listener]:
+        return [*self._assembly.listeners.values(), *self._leaving]
+
     def _open_streams(self) -> int:
-        return sum(listener.open_streams for listener in self._assembly.listeners)
+        return sum(listener.open_streams for listener in self._listeners())

@@ -22,7 +22,13 @@ class TokenCounters:
     duration: Histogram = field(default_factory=lambda: Histogram(BUCKETS))
 
 
-def counters(connection: str, grant: str) -> TokenCounters:
-    """Return the counters of a connection that uses `grant`, and refreshes where it can."""
-    pairs = ((sent, outcome.value) for sent in (grant, REFRESH) for outcome in Outcome)
-    return TokenCounters(connection, dict.fromkeys(pairs, 0))
+def counters(connection: str, grant: str, before: TokenCounters | None = None) -> TokenCounters:
+    """Return the counters of a connection that uses `grant`, and refreshes where it can.
+
+    They go on from those `before` a reload, which a request that is still under way goes on counting in.
+    """
+    found = before or TokenCounters(connection, {})
+    for sent in (grant, REFRESH):
+        for outcome in Outcome:
+            found.requests.setdefault((sent, outcome.value), 0)
+    return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.oauth.request import TokenRequest
     from proxy.oauth.response import EndpointAnswer
     from proxy.secret import Secret
+    from proxy.tokens.counters import TokenCounters
 
 # These say that refreshing will not work again, however long one waits; the connection's own grant still may.
 _REFRESH_IS_OVER: Final = frozenset({"invalid_grant", "unauthorized_client", "unsupported_grant_type"})
@@ -62,7 +63,10 @@ class Renewal:
 
 
 class Issuer:
-    """The token requests of one connection. `chance` returns a number x with 0 ≤ x < 1, `limit` is in bytes."""
+    """The token requests of one connection. `chance` returns a number x with 0 ≤ x < 1, `limit` is in bytes.
+
+    `before`: the counters of the connection before a reload changed it; they go on.
+    """
 
     def __init__(
         self,
@@ -74,8 +78,9 @@ class Issuer:
         clock: Clock,
         chance: Callable[[], float],
         limit: int,
+        before: TokenCounters | None = None,
     ) -> None:
-        self.counters = counters(connection.name, iclient.grant_type)
+        self.counters = counters(connection.name, iclient.grant_type, before)
         self._connection = connection
         self._iclient = iclient
         self._endpoint = endpoint

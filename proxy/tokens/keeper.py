@@ -234,6 +234,12 @@ class Keeper:
             loop = asyncio.get_running_loop()
             self._first = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
 
+    async def retire(self) -> None:
+        """Stop once nobody waits any more: whoever waits now gets what was asked for; a later answer is dropped."""
+        while self._waiting:
+            await asyncio.wait(list(self._waiting))
+        await self.close()
+
     async def close(self) -> None:
         """Stop: nothing is renewed any more, those who wait are told so. A token that serves goes on serving."""
         self._closed = True

@@ -8,10 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 
 from proxy.exchange.record import BUCKETS, ConnectionCounters, ProcessCounters
 from proxy.histogram import Histogram
-from proxy.observe.collectors import Metrics, Watched, wants_openmetrics
+from proxy.observe.collectors import LastReload, Metrics, Watched, wants_openmetrics
 from proxy.problem import PROBLEMS
 
 OPEN = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
+BEGAN = 1767323000.25
 
 
 @dataclass
@@ -37,8 +38,8 @@ def crm(**changes):
     return Watched(**(values | changes))
 
 
-async def text_of(watched, *, accept="", process=None):
-    metrics = Metrics(process or ProcessCounters(), lambda: watched, "0.1.0")
+async def text_of(watched, *, accept="", process=None, last=None):
+    metrics = Metrics(process or ProcessCounters(), lambda: watched, "0.1.0", last or LastReload(BEGAN))
     scrape = await metrics.scrape(accept)
     return scrape.content_type, b"".join(scrape.pieces).decode()
 
@@ -172,10 +173,21 @@ async def test_the_format_is_the_one_a_scraper_prefers(accept, openmetrics):
     assert text.count("# EOF") == openmetrics
 
 
+@BOTH
+async def test_the_last_reload_is_the_start_until_there_is_one(accept):
+    began = await samples_of([], accept=accept)
+    rejected = await samples_of([], accept=accept, last=LastReload(BEGAN, successful=False))
+
+    assert value(began, "config_last_reload_successful") == 1
+    assert value(began, "config_last_reload_success_timestamp_seconds") == BEGAN
+    assert value(rejected, "config_last_reload_successful") == 0
+    assert value(rejected, "config_last_reload_success_timestamp_seconds") == BEGAN
+
+
 @pytest.mark.case("A-358")
 async def test_a_scrape_of_a_thousand_connections_comes_in_small_pieces():
     watched = [crm(counters=ConnectionCounters(f"connection-{number}")) for number in range(1000)]
-    scrape = await Metrics(ProcessCounters(), lambda: watched, "0.1.0").scrape("")
+    scrape = await Metrics(ProcessCounters(), lambda: watched, "0.1.0", LastReload(BEGAN)).scrape("")
 
     sizes = [len(piece) for piece in scrape.pieces]
 

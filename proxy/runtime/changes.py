@@ -1,0 +1,96 @@
+"""What a reload keeps, makes anew, adds and removes, and what of it needs a restart. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Final
+
+from proxy.definitions.listeners import bind_text
+from proxy.definitions.models import Listeners
+from proxy.runtime.doors import doors
+
+if TYPE_CHECKING:
+    from proxy.definitions.models import Definitions, ReverseListener
+    from proxy.runtime.doors import Door
+
+# Sections that the running parts were built from once.
+_FIXED: Final = ("limits", "log", "shutdown")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one reload does. `definitions` are those in force afterwards: what needs a restart is as before in them.
+
+    The other fields but the last hold names of connections and doors, in the order of the definitions they come from.
+    `needs_restart` names the settings that differ and are not applied.
+    """
+
+    definitions: Definitions
+    kept: tuple[str, ...]
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    kept_doors: tuple[Door, ...]
+    opened: tuple[Door, ...]
+    closed: tuple[Door, ...]
+    needs_restart: tuple[str, ...]
+
+
+def changes(running: Definitions, wanted: Definitions) -> Changes:
+    """Return how to come from the definitions in force to those that are wanted."""
+    after, needs_restart = _in_force(running, wanted)
+    before = {connection.name: connection for connection in running.connections}
+    names = [connection.name for connection in after.connections]
+    # The whole value is compared, secrets and the text of certificates among it.
+    kept = {each.name for each in after.connections if before.get(each.name) == each}
+    open_now = {door.key for door in doors(running)}
+    open_then = {door.key for door in doors(after)}
+    return Changes(
+        definitions=after,
+        kept=tuple(name for name in names if name in kept),
+        changed=tuple(name for name in names if name in before and name not in kept),
+        added=tuple(name for name in names if name not in before),
+        removed=tuple(name for name in before if name not in set(names)),
+        kept_doors=tuple(door for door in doors(after) if door.key in open_now),
+        opened=tuple(door for door in doors(after) if door.key not in open_now),
+        closed=tuple(door for door in doors(running) if door.key not in open_then),
+        needs_restart=needs_restart,
+    )
+
+
+def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, tuple[str, ...]]:
+    differing = ["via"] if running.via != wanted.via else []
+    for section in _FIXED:
+        was, would_be = getattr(running, section), getattr(wanted, section)
+        differing += [
+            f"{section}.{field.name}"
+            for field in fields(was)
+            if getattr(was, field.name) != getattr(would_be, field.name)
+        ]
+    if running.listeners.admin != wanted.listeners.admin:
+        differing.append("listeners.admin")
+    open_now = {door.key: door.settings for door in doors(running)}
+    reverse = []
+    for door in doors(wanted):
+        if door.name != "reverse":
+            continue
+        settings, bound = door.settings, open_now.get(door.key)
+        if bound is not None and _handshake(bound) != _handshake(settings):
+            # Both stay: without client certificates a listener that relied on them would let everybody in.
+            differing.append(f"tls and auth of {bind_text(settings.bind)}")
+            settings = replace(settings, tls=bound.tls, auth=bound.auth)
+        reverse.append(settings)
+    after = replace(
+        wanted,
+        via=running.via,
+        limits=running.limits,
+        log=running.log,
+        shutdown=running.shutdown,
+        listeners=Listeners(reverse=tuple(reverse), admin=running.listeners.admin),
+    )
+    return after, tuple(differing)
+
+
+def _handshake(settings: ReverseListener) -> tuple[object, object]:
+    """Return what the TLS of a bound listener was made from."""
+    return settings.tls, settings.auth.client_ca if settings.auth is not None else None

@@ -1,0 +1,48 @@
+"""Which listeners the definitions ask for, and whose routes each one serves. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.definitions.models import ReverseListener
+
+if TYPE_CHECKING:
+    from proxy.definitions.models import Bind, Definitions
+
+    Key = tuple[str, Bind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One listener of the data path. `name` is its kind: `reverse`, or `route` for the own port of one connection.
+
+    `connections` have a route on it. `which` tells doors with the same bind apart, since port 0 may be asked for often.
+    """
+
+    name: str
+    settings: ReverseListener
+    connections: tuple[str, ...]
+    which: str = ""
+
+    @property
+    def key(self) -> Key:
+        """By which a reload knows a door again."""
+        return self.name, self.settings.bind, self.which
+
+
+def doors(definitions: Definitions) -> tuple[Door, ...]:
+    """Return the listeners of the data path in the order of the definitions."""
+    found: list[Door] = []
+    routes = [(each.name, each.route) for each in definitions.connections if each.route is not None]
+    shared = tuple(name for name, route in routes if route.bind is None)
+    if shared:
+        binds: list[Bind] = []
+        for settings in definitions.listeners.reverse:
+            found.append(Door("reverse", settings, shared, str(binds.count(settings.bind))))
+            binds.append(settings.bind)
+    for name, route in routes:
+        if route.bind is not None:
+            which = "" if route.bind.port else name
+            found.append(Door("route", ReverseListener(bind=route.bind), (name,), which))
+    return tuple(found)

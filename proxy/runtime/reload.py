@@ -1,0 +1,136 @@
+"""One reload: the definitions are read again and all of what changed is put in place, or nothing is.
+
+Read on a thread, decided by `changes`, built and bound, then put in place between two events of the loop: no request
+sees half of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.definitions.listeners import bind_text
+from proxy.errors import DefinitionsError, MachineError
+from proxy.runtime.assemble import Assembly, rules
+from proxy.runtime.changes import changes
+from proxy.runtime.doors import doors
+from proxy.runtime.keepers import PREFETCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxy.definitions.load import Loaded
+    from proxy.inbound.listener import Listener
+    from proxy.runtime.assemble import Part, Workshop
+    from proxy.runtime.changes import Changes
+    from proxy.runtime.doors import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The definitions are in force. `retired` and `left` are what they no longer need."""
+
+    assembly: Assembly
+    changes: Changes
+    retired: tuple[Part, ...]
+    left: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Nothing has changed; `reasons` are codes and words for the operator, without secrets."""
+
+    reasons: tuple[str, ...]
+
+
+async def reload(
+    running: Assembly, workshop: Workshop, read: Callable[[], Loaded], *, wanted: Callable[[], bool]
+) -> Applied | Rejected:
+    """Put what `read` returns in place of what is `running`, unless it is no longer `wanted` when all is ready.
+
+    The caller starts the new keepers, retires what is no longer needed, and tells operators.
+    """
+    try:
+        loaded, decided = await asyncio.to_thread(_look, running, workshop, read)
+    except DefinitionsError as error:
+        return Rejected(tuple(f"{fault.code}: {fault}" for fault in error.faults))
+    parts: dict[str, Part] = {}
+    listeners: dict[Key, Listener] = {}
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(_discard, running, parts, listeners)
+        try:
+            _make_parts(running, workshop, decided, parts)
+            await _open(workshop, decided, parts, listeners)
+        except MachineError as error:
+            return Rejected((f"{error.code}: {error}",))
+        if not wanted():
+            return Rejected(("draining: the proxy is about to end",))
+        undo.pop_all()
+    _tell_warnings(loaded, decided)
+    return _put_in_place(running, decided, parts, listeners)
+
+
+def _look(running: Assembly, workshop: Workshop, read: Callable[[], Loaded]) -> tuple[Loaded, Changes]:
+    """Do what takes long and changes nothing: reading, comparing, reading certificates."""
+    loaded = read()
+    workshop.prepare(loaded.definitions.connections)
+    return loaded, changes(running.definitions, loaded.definitions)
+
+
+def _make_parts(running: Assembly, workshop: Workshop, decided: Changes, parts: dict[str, Part]) -> None:
+    """Fill `parts`: those that are kept are the very same."""
+    kept, before = set(decided.kept), running.parts
+    for each in decided.definitions.connections:
+        if each.name in kept:
+            parts[each.name] = before[each.name]
+        else:
+            parts[each.name] = workshop.part(each, spread=PREFETCH, before=before.get(each.name))
+
+
+async def _discard(running: Assembly, parts: Mapping[str, Part], opened: Mapping[Key, Listener]) -> None:
+    """Let go of what was made for nothing."""
+    for listener in opened.values():
+        listener.stop_accepting()
+        listener.abort()
+    for name, part in parts.items():
+        if running.parts.get(name) is not part:
+            await part.pool.close()
+
+
+async def _open(workshop: Workshop, decided: Changes, parts: Mapping[str, Part], opened: dict[Key, Listener]) -> None:
+    """Open the new listeners one after the other, into `opened`; raises `MachineError`."""
+    for door in decided.opened:
+        try:
+            listener = workshop.listener(door, parts)
+        except OSError as error:  # ssl.SSLError is one: the certificate was exchanged since it was checked
+            raise MachineError("certificate_unusable", f"{bind_text(door.settings.bind)}: {error.strerror}") from error
+        address = await listener.start()
+        opened[door.key] = listener
+        structlog.get_logger().info("listening", listener=listener.name, address=address)
+
+
+def _tell_warnings(loaded: Loaded, decided: Changes) -> None:
+    log = structlog.get_logger()
+    for warning in loaded.warnings:
+        log.warning("definitions", warning=warning.code, place=str(warning))
+    if decided.needs_restart:
+        log.warning("reload", outcome="needs a restart", settings=", ".join(decided.needs_restart))
+
+
+def _put_in_place(
+    running: Assembly, decided: Changes, parts: dict[str, Part], opened: Mapping[Key, Listener]
+) -> Applied:
+    """Do it, without waiting for anything in between."""
+    for door in decided.kept_doors:
+        running.listeners[door.key].change_rules(rules(door, parts))
+    listeners = {door.key: opened.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)}
+    return Applied(
+        Assembly(decided.definitions, parts, listeners),
+        decided,
+        retired=tuple(running.parts[name] for name in (*decided.changed, *decided.removed)),
+        left=tuple(running.listeners[door.key] for door in decided.closed),
+    )
