@@ -82,11 +82,14 @@ class Exchange:
         upload = self._upload = Upload(piece, done=done)
         surroundings = self._surroundings
         try:
-            admit(plan, head)
+            if not plan.admits_all:
+                admit(plan, head)
             self._target = upstream_target(plan, head.target)
             if head.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
                 raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
-            if plan.tokens is None or (not self._strip and keeps_own_credential(plan, head)):
+            if plan.tokens is None or (
+                not plan.replaces_credential and not self._strip and keeps_own_credential(plan, head)
+            ):
                 self._send()
                 return
         except Refusal as refusal:
@@ -341,10 +344,11 @@ class Exchange:
                 self._stream = None
             return
         self._record.bytes_out += len(data)
+        if done:  # before the write, which may block and would then hold a stream that is lent to somebody else
+            self._stream = None
         if data:
             self._client.send(data)
         if done:
-            self._stream = None
             self._finish()
 
     def broken(self, refusal: Refusal) -> None:
@@ -407,7 +411,7 @@ class Exchange:
             answer(
                 problem,
                 refusal.detail,
-                request_id=self._record.request_id,
+                request_id=self._surroundings.identify(self._record),
                 connection=self._plan.name,
                 retry_after=refusal.retry_after,
                 close=closes,

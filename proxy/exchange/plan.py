@@ -79,26 +79,9 @@ class Plan:
     """One connection, ready for the data path."""
 
     __slots__ = (
-        "_hidden",
-        "_hidden_for",
-        "_own_secrets",
-        "base_path",
-        "classifier",
-        "connection",
-        "counters",
-        "credential_lines",
-        "guards_dots",
-        "host_line",
-        "injector",
-        "location",
-        "name",
-        "replay",
-        "set_lines",
-        "streams",
-        "strip",
-        "timeouts",
-        "tokens",
-        "verdicts",
+        "_hidden", "_hidden_for", "_own_secrets", "admits_all", "base_path", "classifier", "connection", "counters",
+        "credential_lines", "guards_dots", "host_line", "injector", "location", "name", "replaces_credential",
+        "replay", "set_lines", "streams", "strip", "timeouts", "tokens", "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +123,9 @@ class Plan:
                 f"{name}: {value}\r\n".encode("latin-1") for name, value in connection.headers if value is not None
             ),
         )
+        # What `admit` would ask of each request, asked once.
+        self.admits_all = not connection.allowed_methods and not connection.allowed_paths
+        self.replaces_credential = connection.on_client_credential == "replace"
         self.guards_dots = bool(self.base_path) or bool(connection.allowed_paths)
         route = connection.route
         prefix = route.prefix.rstrip("/") if route is not None else ""

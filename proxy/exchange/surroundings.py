@@ -77,19 +77,26 @@ class Surroundings:
         return record.request_id
 
     def over(self, plan: Plan, record: ExchangeRecord, token: AccessToken | None) -> None:
-        """Count and record an exchange that ended; gives the record its id."""
+        """Count and record an exchange that ended."""
         counters, process = plan.counters, self.counters
         process.in_flight -= 1
         requests = counters.requests
         requests[record.status] = requests.get(record.status, 0) + 1
-        counters.duration.observe(record.seconds_total)
+        total, upstream = record.seconds_total, record.seconds_upstream
+        counters.duration.observe(total)
         if record.attempts:
-            counters.upstream.observe(record.seconds_upstream)
-            process.overhead.observe(record.seconds_total - record.seconds_upstream - record.seconds_token)
-        record.request_id = self._new_id()
+            counters.upstream.observe(upstream)
+            process.overhead.observe(total - upstream - record.seconds_token)
         if self.recorder is not None:
+            self.identify(record)
             record.secrets = plan.hidden(token)
             self.recorder.record(record)
+
+    def identify(self, record: ExchangeRecord) -> str:
+        """Give the record its id, unless it has one; only what is logged or answered needs one."""
+        if not record.request_id:
+            record.request_id = self._new_id()
+        return record.request_id
 
     def _new_id(self) -> str:
         """Return an id that no other exchange of any process has."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
-from proxy.wire.request import HOST
+from proxy.wire.request import HOST, host_name
 
 if TYPE_CHECKING:
     from proxy.definitions.models import ListenerAuth
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.wire.request import RequestHead
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_SCHEMES: Final = frozenset(("http", "https"))
+_NOT_RELAYED: Final = frozenset((b"TRACE", b"CONNECT"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ReverseRules:
         """
         fields = head.fields
         target = head.target
-        if head.method in (b"TRACE", b"CONNECT"):
+        if head.method in _NOT_RELAYED:
             raise Refusal(PROBLEMS["method_not_allowed"], "neither TRACE nor CONNECT is relayed by a reverse listener")
         if not host_allowed and not self.allows_host(fields.host, peer):
             raise Refusal(
@@ -71,7 +71,7 @@ class ReverseRules:
             target = self._origin_form(head)
         if self.credential is not None:
             _authenticate(head, self.credential)
-        plan = self.routes.find(host_name(fields.host), target)
+        plan = self.routes.find(fields.host_name, target)
         if plan is None:
             raise Refusal(PROBLEMS["no_route"], "no connection has a route for this path and host")
         if fields.origin or fields.has_fetch_metadata:
@@ -127,14 +127,6 @@ def _authenticate(head: RequestHead, credential: bytes) -> None:
     given = scheme.lower() + b" " + rest.strip()
     if not hmac.compare_digest(given, credential):
         raise Refusal(PROBLEMS["listener_auth_required"], "listeners.reverse.auth wants its own credential")
-
-
-def host_name(host: bytes) -> bytes:
-    """Return a Host field's value in lower case, without port and final dot."""
-    if host.endswith(b"]"):
-        return host.lower()
-    name, colon, port = host.rpartition(b":")
-    return (name if colon and port.isdigit() else host).lower().rstrip(b".")
 
 
 def credential_of(auth: ListenerAuth) -> bytes | None:

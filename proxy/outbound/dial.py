@@ -40,6 +40,11 @@ class Dialler:
         self._context = context
         self._server_name = server_name
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether streams are encrypted."""
+        return self._context is not None
+
     async def dial(self, pool: Pool) -> Upstream:
         """Return a stream that is ready for a request, within the pool's `timeouts.connect`. Raises `Refusal`."""
         resolved = False

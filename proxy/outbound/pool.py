@@ -55,7 +55,7 @@ class Pool:
     """The streams of one connection; fills the exchange's port `Streams`."""
 
     __slots__ = (
-        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_retired", "_waiting",
+        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_resumes", "_retired", "_waiting",
         "deadline", "head_limits", "name", "session", "sweep", "timeouts",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class Pool:
         self._idle: list[Upstream] = []
         self._idle_limit = upstream_idle
         self._limit = limit
+        self._resumes = dialler.is_tls
         self._live: set[Upstream] = set()
         self._waiting: deque[tuple[Waiter, float]] = deque()
         self._dials: set[asyncio.Task[None] | None] = set()
@@ -136,7 +137,7 @@ class Pool:
 
     def released(self, stream: Upstream) -> None:
         """A response is whole: the stream goes to who waits, else to rest."""
-        if self.session is None:
+        if self._resumes and self.session is None:
             self.session = stream.session
         waiter = self._next_waiter()
         if waiter is not None:

@@ -191,7 +191,7 @@ class Upstream(asyncio.Protocol):
 
     def hold(self, *, on: bool) -> None:
         """Stop or go on reading."""
-        if on is self._held or self._transport.is_closing():
+        if on is self._held or self._consumer is None or self._transport.is_closing():
             return
         self._held = on
         if on:

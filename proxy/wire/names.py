@@ -8,16 +8,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
+# Each branch begins with a class of one letter in both cases, and the look-ahead names them all: the engine then rules
+# out most lines by one character, which a case-insensitive pattern does not let it do (a quarter of the search).
 # An underscore spelling of a framing or routing field is caught as well: some servers fold `_` to `-`.
 REQUEST_FIELDS: Final = re.compile(
-    rb"\r\n(?:connection|keep[-_]alive|proxy[-_][a-z_-]+|te|trailer|upgrade|http2[-_]settings|host|authorization_*"
-    rb"|content[-_]length|transfer[-_]encoding|expect|via|origin|sec-fetch-[a-z]+|max-forwards):[^\r]*",
-    re.IGNORECASE,
+    rb"\r\n(?=[AaCcEeHhKkMmOoPpSsTtUuVv])(?:[Aa](?i:uthorization_*)|[Cc](?i:onnection|ontent[-_]length)|[Ee](?i:xpect)"
+    rb"|[Hh](?i:ost|ttp2[-_]settings)|[Kk](?i:eep[-_]alive)|[Mm](?i:ax-forwards)|[Oo](?i:rigin)"
+    rb"|[Pp](?i:roxy[-_][a-z_-]+)|[Ss](?i:ec-fetch-[a-z]+)|[Tt](?i:e|railer|ransfer[-_]encoding)|[Uu](?i:pgrade)"
+    rb"|[Vv](?i:ia)):[^\r]*",
 )
 RESPONSE_FIELDS: Final = re.compile(
-    rb"\r\n(?:connection|keep-alive|proxy-[a-z-]+|te|trailer|upgrade|transfer-encoding|content-length"
-    rb"|www-authenticate|location|content-location):[^\r]*",
-    re.IGNORECASE,
+    rb"\r\n(?=[CcKkLlPpTtUuWw])(?:[Cc](?i:onnection|ontent-length|ontent-location)|[Kk](?i:eep-alive)|[Ll](?i:ocation)"
+    rb"|[Pp](?i:roxy-[a-z-]+)|[Tt](?i:e|railer|ransfer-encoding)|[Uu](?i:pgrade)|[Ww](?i:ww-authenticate)):[^\r]*",
 )
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 

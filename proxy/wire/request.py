@@ -50,18 +50,20 @@ class RequestFields:
     r"""What the lines that matter to a proxy come to, one value per distinct set of them.
 
     `cuts` are whole lines (`\\r\\nName: value\\r\\n`) that never cross; `nominated` are the lower-case names that
-    `Connection` takes along; `content_length` is -1 without one.
+    `Connection` takes along; `content_length` is -1 without one. `host_name` is the Host in lower
+    case, without its port.
     """
 
     __slots__ = (
         "authorization", "chunked", "close", "content_length", "cuts", "expects", "fetch_site", "has_fetch_metadata",
-        "host", "host_line", "keep_alive", "max_forwards", "nominated", "origin", "proxy_authorization", "trailers",
-        "upgrade", "via",
+        "host", "host_line", "host_name", "keep_alive", "max_forwards", "nominated", "origin",
+        "proxy_authorization", "trailers", "upgrade", "via",
     )  # fmt: skip
 
     def __init__(self, lines: list[bytes]) -> None:
         self.host = b""
         self.host_line = b""
+        self.host_name = b""
         self.cuts: tuple[bytes, ...] = ()
         self.nominated: frozenset[bytes] = frozenset()
         self.authorization: tuple[bytes, ...] = ()
@@ -89,7 +91,9 @@ class RequestFields:
                 case b"host":
                     if self.host_line:
                         _refuse("more than one Host field")
-                    self.host, self.host_line = value, whole
+                    if not valid_host(value):
+                        _refuse("the Host field is not a host and a port")
+                    self.host, self.host_line, self.host_name = value, whole, host_name(value)
                 case b"content-length":
                     if self.content_length >= 0:
                         _refuse("more than one Content-Length field")
@@ -149,7 +153,7 @@ class RequestFields:
 class RequestHead:
     r"""A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`."""
 
-    __slots__ = ("fields", "lines", "method", "size", "target", "upgrade", "version")
+    __slots__ = ("fields", "keeps_alive", "lines", "method", "size", "target", "upgrade", "version")
 
     def __init__(
         self, method: bytes, target: bytes, version: int, lines: bytes, fields: RequestFields, size: int
@@ -160,18 +164,14 @@ class RequestHead:
         self.lines = lines
         self.fields = fields
         self.size = size
+        # Whether the client wants the stream kept (RFC 9112 §9.3).
+        self.keeps_alive = not fields.close and (version == 1 or fields.keep_alive)
         self.upgrade = fields.upgrade if version == 1 else b""  # RFC 9110 §7.8: HTTP/1.0 can't ask for one
 
     @property
     def has_body(self) -> bool:
         """Whether bytes of a body follow."""
         return self.fields.chunked or self.fields.content_length > 0
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the client wants the stream kept (RFC 9112 §9.3)."""
-        fields = self.fields
-        return not fields.close and (self.version == 1 or fields.keep_alive)
 
     def count_down(self) -> None:
         """Take one off `Max-Forwards` (RFC 9110 §7.6.2)."""
@@ -213,7 +213,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
             _refuse("too many blank lines before the request line")
         if skipped:
             buffer, searched = buffer[skipped:], 0
-    end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
+    end = buffer.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
     if end < 0 or end > limits.size:
         _check_incomplete(buffer, limits)
         return None
@@ -239,8 +239,6 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":
         _refuse("no Host field")
-    if fields.host_line and not valid_host(fields.host):
-        _refuse("the Host field is not a host and a port")
     return RequestHead(method, target, int(version), head[start.end() - 2 :], fields, end + 4 + skipped)
 
 
@@ -248,6 +246,14 @@ def valid_host(host: bytes) -> bool:
     """Whether `host` is a plain `host` or `host:port` (RFC 9110 §7.2), without user information, list or path."""
     match = HOST.fullmatch(host)
     return match is not None and (match[2] is None or 0 < int(match[2]) < 65536)
+
+
+def host_name(host: bytes) -> bytes:
+    """Return a Host field's value in lower case, without port and final dot."""
+    if host.endswith(b"]"):
+        return host.lower()
+    name, colon, port = host.rpartition(b":")
+    return (name if colon and port.isdigit() else host).lower().rstrip(b".")
 
 
 def _fields(lines: list[bytes]) -> RequestFields:
