@@ -140,6 +140,7 @@ async def test_a_403_renews_where_a_rule_says_so_and_a_401_no_more(case: Case):
         pytest.param([b'Basic realm="a, error=\\"x\\""', b'Bearer error="invalid_token"'], True, id="second-line"),
         pytest.param([b'Basic realm="a", Bearer scope="b c", error="invalid_token"'], True, id="joined"),
         pytest.param([b'Bearer realm="error=\\"invalid_token\\", really"'], False, id="inside-quotes"),
+        pytest.param([b'Bearer "error=invalid_token"'], False, id="only-quoted"),
         pytest.param([b'Bearer error="invalid_tokens"'], False, id="longer"),
         pytest.param([b'Bearer error_description="invalid_token"'], False, id="other-parameter"),
         pytest.param([b'\xff\xfe,,,=="\\'], False, id="garbage"),
@@ -247,6 +248,15 @@ async def test_the_operator_may_keep_replays_to_idempotent_methods(case: Case, m
     assert answered.values(b"proxy-status") == ([] if replays else [NOT_REPLAYABLE])
     async with awaiting("the renewal"):
         await case.stage.tokens.asked_by(case.name, 2)
+
+
+@pytest.mark.case("P-236", "P-217")
+async def test_a_refusal_after_an_interim_response_is_relayed(case: Case):
+    case.upstream.answers(replies(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + unauthorized()))
+    relayed = await case.ask(case.request())
+    assert (relayed.status, relayed.interim) == (401, [103])  # something of the first attempt has been relayed
+    assert relayed.values(b"proxy-status") == [NOT_REPLAYABLE]
+    assert case.upstream_requests == 1
 
 
 @pytest.mark.case("P-237")

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from tests.support.client import Client
-from tests.support.scripts import OK_BODY
+from tests.support.scripts import OK_BODY, replies, response
 from tests.support.stage import Case
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -160,6 +160,10 @@ async def test_a_route_may_have_a_port_of_its_own(case: Case):
     answered = await client.ask(case.raw(b"GET /any/where HTTP/1.1", b"Host: localhost"))
     assert (answered.status, answered.body) == (200, OK_BODY)
     assert case.upstream.requests[0].target == b"/any/where"
+    elsewhere = b"http://127.0.0.1:%d//elsewhere.example/x" % case.upstream.port
+    case.upstream.answers(replies(response(b"", b"Location: " + elsewhere, status=b"302 Found")))
+    moved = await client.ask(case.raw(b"GET /x HTTP/1.1", b"Host: localhost"))
+    assert not moved.values(b"location")[0].startswith(b"//")  # a client would go to another host
     refused = await case.ask(case.raw(b"GET /any/where HTTP/1.1", b"Host: localhost"))
     assert (refused.status, refused.code) == (404, "no_route")
     case.door, case.good = address, case.raw(b"GET /afterwards HTTP/1.1", b"Host: localhost")

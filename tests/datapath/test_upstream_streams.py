@@ -335,18 +335,28 @@ async def test_a_response_before_the_end_of_the_upload_is_delivered(case: Case, 
 
 @pytest.mark.case("P-232")
 async def test_a_reset_right_behind_an_early_response_does_not_lose_it(case: Case):
-    async def rude(request: Request) -> None:
-        await request.send(response(b"early", status=b"413 Content Too Large"))
-        request.finished = True
-        request.stream.transport.close()  # with the upload unread: the kernel sends RST behind the response
+    arrived = asyncio.Event()
 
-    case.upstream.answers(rude)
+    async def unread(request: Request) -> None:
+        request.finished = True
+        await request.stream.until_size(1000)
+        request.stream.transport.pause_reading()
+        arrived.set()
+        await request.stream.lost.wait()
+
+    case.upstream.answers(unread)
     client = await case.connect()
-    sending = asyncio.create_task(
-        client.send(case.request(b"Content-Length: 4000000", method=b"POST", body=b"x" * 4_000_000))
-    )
+    await client.send(case.request(b"Content-Length: 1000000", method=b"POST", body=b"x" * 1000))
+    async with awaiting("the beginning of the upload"):
+        await arrived.wait()
+    [stream] = case.upstream.streams
+    await client.send(b"y" * 1000)
+    async with case.stage.process.frozen():  # so that it writes more of the upload before it reads
+        await client.send(b"z" * 1000)
+        await stream.write(response(b"early", status=b"413 Content Too Large"))
+        reset(stream.transport)
+        await stream.lost.wait()
     answered = await client.response("POST")
-    await asyncio.gather(sending, return_exceptions=True)
     assert (answered.status, answered.body) == (413, b"early")
     assert case.upstream_requests == 1
 
