@@ -118,7 +118,7 @@ def _tell_warnings(loaded: Loaded, decided: Changes) -> None:
     for warning in loaded.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
     if decided.needs_restart:
-        log.warning("reload", outcome="needs a restart", settings=", ".join(decided.needs_restart))
+        log.warning("restart_needed", settings=", ".join(decided.needs_restart))
 
 
 def _put_in_place(

@@ -26,12 +26,12 @@ class Turns(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     def ask(self) -> asyncio.Future[T]:
-        """Return the outcome of the next turn; all who ask before it begins share it, so nobody may cancel it."""
+        """Return the outcome of the next turn; all who ask before it begins share it, and each may leave."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name=self._name)
-        return self._next
+        return asyncio.shield(self._next)
 
     async def close(self) -> None:
         """End the turn under way; there are no more."""
@@ -48,8 +48,7 @@ class Turns(Generic[T]):
             rest = asyncio.create_task(asyncio.sleep(self._pause), name=f"{self._name}: pause")
             try:
                 outcome = await self._once()
-                if not asked.done():
-                    asked.set_result(outcome)
+                asked.set_result(outcome)
                 await rest
             finally:
                 rest.cancel()

@@ -126,10 +126,10 @@ class Process:
         wanted = {"event": event, **fields}
         return [said for said in self.events if wanted.items() <= said.items()]
 
-    async def until_logged(self, event: str, **fields: Any) -> dict[str, Any]:
-        """Wait for a log line of that event with those fields; return the first."""
-        await self._until(f"a line {event} {fields}", lambda: bool(self.logged(event, **fields)))
-        return self.logged(event, **fields)[0]
+    async def until_logged(self, event: str, times: int = 1, **fields: Any) -> dict[str, Any]:
+        """Wait for so many log lines of that event with those fields; return the last of them."""
+        await self._until(f"{times} lines {event} {fields}", lambda: len(self.logged(event, **fields)) >= times)
+        return self.logged(event, **fields)[times - 1]
 
     async def admin_get(self, path: str) -> Response:
         """Ask the admin listener on a stream of its own."""

@@ -41,6 +41,7 @@ class TokenEndpoint:
         self.asked: dict[str, int] = {}
         self.held: dict[str, asyncio.Event] = {}
         self.failing: set[str] = set()
+        self.secrets: dict[str, str] = {}  # of clients whose secret is not the usual one
 
     async def start(self) -> None:
         await self._server.start()
@@ -56,7 +57,7 @@ class TokenEndpoint:
         form = parse_qs((await request.read_body()).decode())
         [basic] = request.values(b"authorization")
         client, _, secret = base64.b64decode(basic.removeprefix(b"Basic ")).decode().partition(":")
-        assert (request.line, unquote(secret)) == (b"POST /token HTTP/1.1", SECRET)
+        assert (request.line, unquote(secret)) == (b"POST /token HTTP/1.1", self.secrets.get(client, SECRET))
         assert form["grant_type"] == ["client_credentials"]
         self.asked[client] = self.asked.get(client, 0) + 1
         gate = self.held.get(client)
