@@ -249,9 +249,10 @@ class AuthorizationServer:
         self.streams += 1
         task = asyncio.create_task(self._serve(reader, writer), name=f"token stream {self.streams}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: self._ended(task, writer))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()  # here, for a task that is cancelled before it begins has no `finally`
         self._tasks.discard(task)
         self._changed.set()
 
@@ -266,8 +267,6 @@ class AuthorizationServer:
                     break
         except ConnectionError:
             pass  # the other side left
-        finally:
-            writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader) -> Asked | None:
         try:
