@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
+from proxy.wire.names import line_name_and_value
 from proxy.wire.request import HOST, host_name
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ class ReverseRules:
 
 
 def _authenticate(head: RequestHead, credential: bytes) -> None:
-    lines = head.fields.authorization
-    value = lines[0].partition(b":")[2].strip() if len(lines) == 1 else b""
+    lines = [line_name_and_value(line) for line in head.fields.authorization]
+    # One field of exactly this name: what is told apart by "_" or stands twice is nobody's credential.
+    value = lines[0][1] if len(lines) == 1 and lines[0][0] == b"authorization" else b""
     scheme, _, rest = value.partition(b" ")
     given = scheme.lower() + b" " + rest.strip()
     if not hmac.compare_digest(given, credential):

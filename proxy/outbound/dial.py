@@ -62,10 +62,12 @@ class Dialler:
 
     async def _connect(self, pool: Pool, addresses: tuple[str, ...]) -> Upstream:
         last: OSError | None = None
-        for address in addresses:
+        for left in range(len(addresses), 0, -1):
             try:
-                return await self._connect_to(pool, address)
-            except OSError as error:
+                # An address that swallows everything must leave its alternate a share of the time.
+                async with asyncio.timeout(pool.timeouts.connect / len(addresses) if left > 1 else None):
+                    return await self._connect_to(pool, addresses[-left])
+            except OSError as error:  # a TimeoutError is one, too
                 last = error
         raise Refusal(PROBLEMS["upstream_refused"], "the upstream does not accept streams") from last
 

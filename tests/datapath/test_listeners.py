@@ -31,6 +31,7 @@ WRONG = [
     pytest.param([b"Authorization: Basic " + BEARER], id="other-scheme"),
     pytest.param([b"Authorization: Bearer " + BEARER, b"Authorization: Bearer wrong"], id="twice"),
     pytest.param([b"Proxy-Authorization: Bearer " + BEARER], id="proxy"),
+    pytest.param([b"Authorization_: Bearer " + BEARER], id="underscore"),
 ]
 
 

@@ -1,0 +1,82 @@
+"""Dialling: what becomes of a name that has more than one address."""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+from time import monotonic
+
+import pytest
+
+from proxy.definitions.models import Timeouts
+from proxy.errors import Refusal
+from proxy.outbound.dial import Dialler
+from proxy.outbound.pool import Pool, StreamLimit
+from proxy.outbound.resolve import Resolver
+from proxy.wire.request import HeadLimits
+from proxy.wire.sweep import Sweep
+
+LIMITS = HeadLimits(65536, 16384, 128, 16384)
+
+
+def swallowing(stack: ExitStack, address: str, port: int) -> None:
+    """Let streams to an address hang: a listener whose queue is full drops what comes after."""
+    listener = stack.enter_context(socket.socket())
+    listener.bind((address, port))
+    listener.listen(0)
+    for _ in range(4):
+        waiting = stack.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex((address, port))
+
+
+def pool_of(dialler: Dialler, connect: float) -> Pool:
+    loop = asyncio.get_running_loop()
+    sweep = Sweep(loop, monotonic)
+    return Pool("crm", loop, dialler, Timeouts(connect=connect), LIMITS, StreamLimit(10), sweep, 30.0)
+
+
+def resolver(*addresses: str) -> Resolver:
+    return Resolver(lookup=lambda _host, port, **_: [(2, 1, 6, "", (address, port)) for address in addresses])
+
+
+@pytest.mark.case("P-222")
+async def test_an_address_that_swallows_streams_leaves_its_alternate_time():
+    with ExitStack() as stack:
+        reached = asyncio.Event()
+
+        def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            reached.set()
+            writer.close()
+
+        server = await asyncio.start_server(accept, "127.0.0.3", 0)
+        port = server.sockets[0].getsockname()[1]
+        swallowing(stack, "127.0.0.2", port)
+        dialler = Dialler(resolver("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
+        pool = pool_of(dialler, connect=2.0)
+        stream = await dialler.dial(pool)
+
+        async with asyncio.timeout(5):
+            await reached.wait()
+        assert reached.is_set()
+        stream.close()
+        await pool.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.case("P-222")
+async def test_addresses_that_all_swallow_streams_are_a_timeout():
+    with ExitStack() as stack:
+        probe = stack.enter_context(socket.socket())
+        probe.bind(("127.0.0.4", 0))
+        port = probe.getsockname()[1]
+        swallowing(stack, "127.0.0.2", port)
+        swallowing(stack, "127.0.0.3", port)
+        dialler = Dialler(resolver("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
+        pool = pool_of(dialler, connect=0.3)
+
+        with pytest.raises(Refusal) as refused:
+            await dialler.dial(pool)
+
+        assert refused.value.problem.code == "upstream_connect_timeout"
+        await pool.close()
