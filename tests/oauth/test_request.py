@@ -84,6 +84,7 @@ def test_a_refresh_sends_the_refresh_token_and_never_a_scope(way):
     assert "scope" not in sent
 
 
+@pytest.mark.case("T-95")
 def test_id_and_secret_are_form_encoded_before_base64():
     # The characters of RFC 6749 appendix B, and a colon that would otherwise end the id.
     client = iclient(client_id=" %&+£€", client_secret=Secret("a:b/c"))
@@ -91,6 +92,7 @@ def test_id_and_secret_are_form_encoded_before_base64():
     assert base64.b64decode(basic_credentials(client).removeprefix("Basic ")) == b"+%25%26%2B%C2%A3%E2%82%AC:a%3Ab%2Fc"
 
 
+@pytest.mark.case("T-95")
 def test_raw_encoding_leaves_id_and_secret_as_they_are():
     client = iclient(client_id="a b", client_secret=Secret("c:%d€"), basic_encoding="raw")
 

@@ -54,6 +54,7 @@ def test_an_unauthorized_client_is_one_also_without_words():
     assert reading(b"<html>no</html>", 401, content_type="text/html").code == "invalid_client"
 
 
+@pytest.mark.case("T-406")
 def test_an_unknown_error_is_cut_and_cleaned_for_the_log():
     result = reading({"error": "odd\x1b[31m\n" + "x" * 100_000}, 400)
 

@@ -66,6 +66,7 @@ async def fault_of(server, **settings):
     return raised.value.code
 
 
+@pytest.mark.case("T-405")
 async def test_a_request_arrives_as_it_was_built_on_a_stream_of_its_own():
     async with AuthorizationServer() as server:
         assert await ask_server(server) == "token-1"
@@ -477,6 +478,7 @@ async def test_a_redirect_is_not_followed_anywhere(status):
         assert (attacker.streams, attacker.T) == (0, 0)
 
 
+@pytest.mark.case("T-410")
 async def test_a_cookie_is_never_sent_back():
     async with AuthorizationServer(default=say(200, {"access_token": "t0"}, set_cookie="session=1; Path=/")) as server:
         await ask_server(server)
