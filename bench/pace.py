@@ -15,6 +15,7 @@ import random
 import select
 import socket
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
@@ -58,11 +59,16 @@ def due_times(rate: float, seconds: float) -> list[float]:
 
 
 def pace(port: int, path: str, times: list[float], connections: int, credential: str) -> _Tally:
-    """Send one request at each of `times`; streams are opened, and have been used once, beforehand."""
+    """Send one request at each of `times`; the streams are opened beforehand."""
+    with ExitStack() as opened:
+        streams = [_Stream(opened.enter_context(_connect(port))) for _ in range(connections)]
+        requests = [head(port, path, number, credential) for number in range(len(times))]
+        return _paced({stream.socket.fileno(): stream for stream in streams}, requests, times)
+
+
+def _paced(streams: dict[int, _Stream], requests: list[bytes], times: list[float]) -> _Tally:
     tally = _Tally()
-    streams = {stream.fileno(): _Stream(stream) for stream in (_connect(port) for _ in range(connections))}
     idle = list(streams.values())
-    requests = [head(port, path, number, credential) for number in range(len(times))]
     waiting: deque[float] = deque()
     upcoming = deque(times)
     begun = perf_counter()

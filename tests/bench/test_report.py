@@ -1,0 +1,90 @@
+import json
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import report
+from bench.measure import Memory, Results
+from bench.rows import BARS
+from tests.bench.test_figures import GOOD
+
+FACTS = {"processor": "some", "interpreter": {"lto": False}, "interpreter_in_words": "CPython (plain build)"}
+PEERS = {"nginx": "1.2.3", "envoy": "4.5.6", "proxy": "0.1.0"}
+
+
+def sample(microseconds):
+    return replace(GOOD, cpu_seconds=microseconds * GOOD.amount / 1e6)
+
+
+def written(folder, found):
+    """Write the report and return its Markdown, dashes and signs as a keyboard has them."""
+    text = report.write(folder, found, FACTS, PEERS)
+    return text.replace("\N{MULTIPLICATION SIGN}", "x").replace("\N{EN DASH}", "-")
+
+
+def results(**more):
+    rounds = [{"nginx": sample(20.0), "envoy": sample(60.0), "proxy": sample(ours)} for ours in (36.0, 38.0, 40.0)]
+    memory = [{"proxy": Memory(0.3, 50e6, 60e6, 2048.0, 300 * 1024.0)}]
+    return Results(loads={"small-64": rounds}, memory=memory, **more)
+
+
+def test_the_bar_stands_beside_what_was_measured(tmp_path):
+    text = written(tmp_path, results())
+
+    assert "| small answers, CPU per request, log off | ≤ 2 x nginx | 1.90 x | 1.80-2.00 | pass |" in text
+    assert "| memory per stalled stream | ≤ 256 KiB | 300 KiB | 300-300 | **short** |" in text
+    assert "| 1 MiB, MB/s, log on | ≥ 1 x nginx | - x | - | not measured |" in text
+    assert sum(f"| {bar.title} | " in text for bar in BARS) == len(BARS)
+
+
+def test_a_row_shows_cost_and_ratios_to_nginx_and_envoy(tmp_path):
+    text = written(tmp_path, results())
+
+    assert "| proxy | 38.0 | 36.0-40.0 | 1.90 | 0.63 | 500 | 0.90 | 2.50 | 10 % |" in text
+
+
+def test_the_interpreters_build_is_named(tmp_path):
+    assert "CPython (plain build)" in written(tmp_path, results())
+
+
+def test_a_report_whose_counts_disagree_fails_and_says_where(tmp_path):
+    found = results(mismatches=["small-64, proxy, round 1: the upstream counted 7"])
+
+    text = written(tmp_path, found)
+
+    assert report.failed(found)
+    assert "FAILED" in text
+    assert "- small-64, proxy, round 1: the upstream counted 7" in text
+    assert json.loads((tmp_path / "report.json").read_text())["mismatches"] == found.mismatches
+
+
+def test_a_report_whose_counts_agree_does_not_fail_even_when_rows_fall_short(tmp_path):
+    assert not report.failed(results())
+    assert "FAILED" not in written(tmp_path, results())
+
+
+def test_a_peer_that_is_missing_is_named(tmp_path):
+    text = written(tmp_path, results(left_out={"caddy": "from PyPI\nmore"}))
+
+    assert "- left out: caddy (from PyPI)" in text
+
+
+def test_the_same_figures_are_there_as_json(tmp_path):
+    written(tmp_path, results())
+
+    said = json.loads((tmp_path / "report.json").read_text())
+
+    assert said["machine"] == FACTS
+    assert said["loads"]["small-64"][2]["proxy"]["cpu_seconds"] == pytest.approx(0.04)
+    assert said["bars"][0]["measured"]["median"] == pytest.approx(1.9)
+    assert said["bars"][0]["verdict"] == "pass"
+
+
+def test_the_plot_is_a_picture_with_a_bar_for_each_peer(tmp_path):
+    written(tmp_path, results())
+
+    picture = ET.fromstring((tmp_path / "cost.svg").read_text())
+    words = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+
+    assert {"nginx", "envoy", "proxy", "38"} <= set(words)
