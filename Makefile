@@ -53,6 +53,7 @@ lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer
 	$(UV) pyproject.toml -o requirements.lock
 	$(UV) --group build -o requirements-build.lock -c requirements.lock
 	$(UV) pyproject.toml --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
+	$(UV) --group bench -o requirements-bench.lock
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
