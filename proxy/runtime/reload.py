@@ -64,13 +64,13 @@ async def reload(
         undo.push_async_callback(_discard, running, parts, listeners)
         try:
             _make_parts(running, workshop, decided, parts)
-            await _open(workshop, decided, parts, listeners)
+            addresses = await _open(workshop, decided, parts, listeners)
         except MachineError as error:
             return Rejected((f"{error.code}: {error}",))
         if not wanted():
             return Rejected(("draining: the proxy is about to end",))
         undo.pop_all()
-    _tell_warnings(loaded, decided)
+    _tell(loaded, decided, addresses)
     return _put_in_place(running, decided, parts, listeners)
 
 
@@ -101,20 +101,25 @@ async def _discard(running: Assembly, parts: Mapping[str, Part], opened: Mapping
             await part.pool.close()
 
 
-async def _open(workshop: Workshop, decided: Changes, parts: Mapping[str, Part], opened: dict[Key, Listener]) -> None:
-    """Open the new listeners one after the other, into `opened`; raises `MachineError`."""
+async def _open(
+    workshop: Workshop, decided: Changes, parts: Mapping[str, Part], opened: dict[Key, Listener]
+) -> list[str]:
+    """Open the new listeners one after the other, into `opened`; return their addresses. Raises `MachineError`."""
+    addresses = []
     for door in decided.opened:
         try:
             listener = workshop.listener(door, parts)
         except OSError as error:  # ssl.SSLError is one: the certificate was exchanged since it was checked
             raise MachineError("certificate_unusable", f"{bind_text(door.settings.bind)}: {error.strerror}") from error
-        address = await listener.start()
+        addresses.append(await listener.start())
         opened[door.key] = listener
-        structlog.get_logger().info("listening", listener=listener.name, address=address)
+    return addresses
 
 
-def _tell_warnings(loaded: Loaded, decided: Changes) -> None:
+def _tell(loaded: Loaded, decided: Changes, addresses: list[str]) -> None:
     log = structlog.get_logger()
+    for door, address in zip(decided.opened, addresses, strict=True):
+        log.info("listening", listener=door.name, address=address)
     for warning in loaded.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
     if decided.needs_restart:

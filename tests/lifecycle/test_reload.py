@@ -289,11 +289,13 @@ async def test_a_port_of_ones_own_opens_and_closes(scene: Open):
 async def test_a_new_listener_that_cannot_be_bound_rejects_the_whole_reload(scene: Open):
     on = await scene()
     clients = [await case.warm() for case in (on.c0, on.c1)]
+    began = len(on.process.events)
     with listen() as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         wanted = on.changed("c1", route={"prefix": "/", "bind": address})
-        wanted["connections"]["c0"].update(header("2"))
+        wanted["connections"]["c0"].update(header("2"), route={"prefix": "/", "bind": "127.0.0.1:0"})  # opened first
         line = await on.reload(wanted, "rejected")
+    assert "listening" not in {said["event"] for said in on.process.events[began:]}
     assert "address_in_use" in line["faults"]
     assert address in line["faults"]
     assert await on.successful() == 0
