@@ -54,7 +54,7 @@ class Waiter(Protocol):
         """The stream is there."""
         ...
 
-    def not_opened(self, refusal: Refusal) -> None:
+    def broken(self, refusal: Refusal) -> None:
         """There will be none."""
         ...
 
@@ -81,7 +81,7 @@ class Plan:
     __slots__ = (
         "_hidden", "_hidden_for", "_own_secrets", "admits_all", "base_path", "classifier", "connection", "counters",
         "credential_lines", "guards_dots", "host_line", "injector", "location", "name", "replaces_credential",
-        "replay", "set_lines", "streams", "strip", "timeouts", "tokens", "verdicts",
+        "replay", "replays_all", "set_lines", "streams", "strip", "timeouts", "tokens", "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,8 @@ class Plan:
         self.verdicts = verdicts
         self.counters = counters
         self.replay = connection.replay
+        # What most connections need not be asked about on every request.
+        self.replays_all = connection.replay.methods == "all"
         self.timeouts = connection.timeouts
         self.classifier = Classifier(connection.auth_errors)
         self.base_path = url.path.rstrip("/").encode()

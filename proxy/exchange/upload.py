@@ -64,3 +64,32 @@ class Upload:
         """Keep nothing any more."""
         if self._kept is not None:
             self._kept.drop()
+
+
+class _NoUpload(Upload):
+    """Of a request without a body: nothing to keep, nothing to add, and nothing that could be set."""
+
+    __slots__ = ()
+    done = True
+    size = 0
+
+    def __init__(self) -> None:
+        """Leave the slots empty: one is enough for all requests."""
+
+    def take(self) -> tuple[bytes, bool]:
+        """Nothing waits."""
+        return b"", False
+
+    @property
+    def is_at_hand(self) -> bool:
+        """There is nothing that could be missing."""
+        return True
+
+    def rewind(self) -> None:
+        """Nothing was sent."""
+
+    def drop(self) -> None:
+        """Nothing was kept."""
+
+
+NO_UPLOAD: Final = _NoUpload()

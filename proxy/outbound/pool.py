@@ -180,7 +180,7 @@ class Pool:
                 )
             else:
                 refusal = Refusal(PROBLEMS["overloaded"], "limits.upstream_streams are open", retry_after=1)
-            waiter.not_opened(refusal)
+            waiter.broken(refusal)
         self.deadline = self._waiting[0][1] if self._waiting else NEVER
         self._leave_if_unused()
 
@@ -232,7 +232,7 @@ class Pool:
             waiter = self._next_waiter()  # before its place is free: else it would be dialled for once more
             self._limit.free()
             if waiter is not None:
-                waiter.not_opened(refusal)
+                waiter.broken(refusal)
             self._leave_if_unused()
             return
         except BaseException:

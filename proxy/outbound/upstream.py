@@ -308,6 +308,14 @@ class Upstream(asyncio.Protocol):
             if head.status == 407:  # RFC 9110 §15.5.8: only a proxy asks so, and a client must not be led to answer it
                 raise Refusal(_PROTOCOL_ERROR, "an upstream may not ask for a proxy's credential")
             fields = head.fields
+            self._keeps_alive = head.keeps_alive
+            if fields.keep_alive_timeout >= 0:
+                self._pool.told_timeout(fields.keep_alive_timeout)
+            if fields.content_length == len(data) > 0 and not self._head_only and head.status not in (204, 304):
+                # All of a counted body came with its head: nothing is left to count.
+                self._release(clean=True)
+                consumer.response(head, data, done=True)
+                return
             if self._head_only or head.status in (204, 304):
                 self._body = _EMPTY
             elif fields.chunked:
@@ -317,9 +325,6 @@ class Upstream(asyncio.Protocol):
             else:
                 self._body = UntilCloseBody()
             self._in_body = True
-            self._keeps_alive = head.keeps_alive
-            if fields.keep_alive_timeout >= 0:
-                self._pool.told_timeout(fields.keep_alive_timeout)
             body = self._body
             piece, rest = body.feed(data) if data or body.done else (b"", b"")
         except Refusal as refusal:

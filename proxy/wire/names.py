@@ -8,19 +8,31 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Each branch begins with a class of one letter in both cases, and the look-ahead names them all: the engine then rules
-# out most lines by one character, which a case-insensitive pattern does not let it do (a quarter of the search).
+
+def _field_lines(*names: str) -> re.Pattern[bytes]:
+    r"""Find the lines of these fields, `\nName: value`, in every case; names are regular expressions.
+
+    One alternative per first letter and case: `re` passes over an alternative that begins with another literal without
+    trying it, so most lines cost next to nothing.
+    """
+    by_letter: dict[str, list[str]] = {}
+    for name in names:
+        for letter in (name[0].upper(), name[0]):
+            by_letter.setdefault(letter, []).append(name[1:])
+    alternatives = "|".join(f"{letter}(?i:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    return re.compile(f"\n(?:{alternatives}):[^\r]*".encode())
+
+
 # An underscore spelling of a framing or routing field is caught as well: some servers fold `_` to `-`.
-REQUEST_FIELDS: Final = re.compile(
-    rb"\r\n(?=[AaCcEeHhKkMmOoPpSsTtUuVv])(?:[Aa](?i:uthorization_*)|[Cc](?i:onnection|ontent[-_]length)|[Ee](?i:xpect)"
-    rb"|[Hh](?i:ost|ttp2[-_]settings)|[Kk](?i:eep[-_]alive)|[Mm](?i:ax-forwards)|[Oo](?i:rigin)"
-    rb"|[Pp](?i:roxy[-_][a-z_-]+)|[Ss](?i:ec-fetch-[a-z]+)|[Tt](?i:e|railer|ransfer[-_]encoding)|[Uu](?i:pgrade)"
-    rb"|[Vv](?i:ia)):[^\r]*",
-)
-RESPONSE_FIELDS: Final = re.compile(
-    rb"\r\n(?=[CcKkLlPpTtUuWw])(?:[Cc](?i:onnection|ontent-length|ontent-location)|[Kk](?i:eep-alive)|[Ll](?i:ocation)"
-    rb"|[Pp](?i:roxy-[a-z-]+)|[Tt](?i:e|railer|ransfer-encoding)|[Uu](?i:pgrade)|[Ww](?i:ww-authenticate)):[^\r]*",
-)
+REQUEST_FIELDS: Final = _field_lines(
+    "connection", "keep[-_]alive", "proxy[-_][a-z_-]+", "te", "trailer", "upgrade", "http2[-_]settings", "host",
+    "authorization_*", "content[-_]length", "transfer[-_]encoding", "expect", "via", "origin", "sec-fetch-[a-z]+",
+    "max-forwards",
+)  # fmt: skip
+RESPONSE_FIELDS: Final = _field_lines(
+    "connection", "keep-alive", "proxy-[a-z-]+", "te", "trailer", "upgrade", "transfer-encoding", "content-length",
+    "www-authenticate", "location", "content-location",
+)  # fmt: skip
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # Fields that a `Connection` option can't take away from a request (RFC 9110 §7.6.1 against smuggling by nomination) …

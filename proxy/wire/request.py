@@ -86,7 +86,7 @@ class RequestFields:
         te: tuple[bytes, ...] = ()
         for line in lines:
             name, value = line_name_and_value(line)
-            whole = line + b"\r\n"
+            whole = b"\r" + line + b"\r\n"
             match name:
                 case b"host":
                     if self.host_line:
@@ -151,7 +151,7 @@ class RequestFields:
 
 
 class RequestHead:
-    r"""A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`."""
+    r"""A request head that passed: `lines` are its field lines as they came, `\\r\\nA: 1\\r\\nB: 2\\r\\n`."""
 
     __slots__ = ("fields", "keeps_alive", "lines", "method", "size", "target", "upgrade", "version")
 
@@ -206,7 +206,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     stream must then be closed, since where the next request begins is unknown.
     """
     skipped = 0
-    if buffer[:1] in b"\r\n":  # also true of an empty buffer
+    if buffer.startswith((b"\r", b"\n")):
         while buffer.startswith(b"\r\n", skipped):
             skipped += 2
         if skipped > 2 * _LEADING_BLANK_LINES:
@@ -222,24 +222,26 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     if start is None:
         _explain_start_line(head, limits)
     method, target, version = start.groups()
+    lines_at = start.end() - 2
     if len(target) > limits.target:
         raise Refusal(PROBLEMS["target_too_long"], f"the target has more than {limits.target} bytes (limits.target)")
     if end > limits.line:
         _check_lines(head, limits)
-    if head.count(b"\n") - 2 > limits.fields:
+    # A field takes four bytes at least, so a short head need not be counted.
+    if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
         raise Refusal(PROBLEMS["headers_too_large"], f"more than {limits.fields} fields (limits.header_fields)")
     if method not in KNOWN_METHODS:
         _check_method(method)
         _validate(b"POST" + head[len(method) :])
     else:
         _validate(head)
-    found = REQUEST_FIELDS.findall(head, start.end() - 2)
+    found = REQUEST_FIELDS.findall(head, lines_at)
     fields = _fields(found)
     if version == b"0" and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":
         _refuse("no Host field")
-    return RequestHead(method, target, int(version), head[start.end() - 2 :], fields, end + 4 + skipped)
+    return RequestHead(method, target, 1 if version == b"1" else 0, head[lines_at : end + 2], fields, end + 4 + skipped)
 
 
 def valid_host(host: bytes) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.wire.request import HeadLimits
 
 _PROTOCOL_ERROR: Final = PROBLEMS["upstream_protocol_error"]
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t -~\x80-\xff]*)?\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _TIMEOUT: Final = re.compile(rb"(?:^|[ ,;])timeout=([0-9]{1,9})")
 _MEMO_SIZE: Final = 4096
@@ -49,7 +49,7 @@ class ResponseFields:
         nominated: set[bytes] = set()
         for line in lines:
             name, value = line_name_and_value(line)
-            whole = line + b"\r\n"
+            whole = b"\r" + line + b"\r\n"
             match name:
                 case b"content-length":
                     if self.content_length >= 0:
@@ -120,6 +120,8 @@ class _Silent:
 
 _SILENT: Final = _Silent()
 _memo: Final[dict[bytes, ResponseFields]] = {}
+# Status and version by status line: an upstream knows a dozen of them.
+_status_lines: Final[dict[bytes, tuple[int, int]]] = {}
 
 
 def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> ResponseHead | None:
@@ -127,24 +129,27 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
 
     Raises `Refusal` (502) for what is malformed; the stream must then be closed and never reused.
     """
-    end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
+    end = buffer.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
     if end < 0 or end > limits.size:
         _check_incomplete(buffer, limits)
         return None
     head = buffer[: end + 4] if len(buffer) > end + 4 else buffer
-    start = _STATUS_LINE.match(head)
-    if start is None:
-        _refuse("the status line is not that of HTTP/1.1")
-    if head.count(b"\n") - 2 > limits.fields:
+    lines_at = head.find(b"\r\n")
+    line = head[:lines_at]
+    known = _status_lines.get(line)
+    if known is None:
+        known = _status_line(line)
+    status, version = known
+    if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
         _refuse("too many header fields")
     try:
         httptools.HttpResponseParser(_SILENT).feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # a 101 that is well formed
     except httptools.HttpParserError as error:
-        if start[2] != b"101":  # llhttp stops at an upgrade; whether we asked for one is the exchange's question
+        if status != 101:  # llhttp stops at an upgrade; whether we asked for one is the exchange's question
             raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error
-    lines = RESPONSE_FIELDS.findall(head, start.end() - 2)
+    lines = RESPONSE_FIELDS.findall(head, lines_at)
     key = b"".join(lines)
     fields = _memo.get(key)
     if fields is None:
@@ -153,10 +158,21 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
             if len(_memo) >= _MEMO_SIZE:
                 _memo.clear()
             _memo[key] = fields
-    version = int(start[1])
     if version == 0 and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 response")
-    return ResponseHead(int(start[2]), version, head, start.end() - 2, fields)
+    return ResponseHead(status, version, head, lines_at, fields)
+
+
+def _status_line(line: bytes) -> tuple[int, int]:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        _refuse("the status line is not that of HTTP/1.1")
+    known = int(match[2]), int(match[1])
+    if len(line) <= _MEMO_KEY_MAX:
+        if len(_status_lines) >= _MEMO_SIZE:
+            _status_lines.clear()
+        _status_lines[line] = known
+    return known
 
 
 def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
