@@ -44,8 +44,9 @@ def demo(
 
     Example: iclient-proxy demo --keep
     """
-    # As Ctrl-C: the proxy and the folder must not outlive the demo.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As Ctrl-C: the proxy and the folder must not outlive the demo, nor its terminal.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     steps: list[Step] = []
     with World(break_) as world, tempfile.TemporaryDirectory(prefix="iclient-proxy-demo-") as folder:
@@ -123,7 +124,7 @@ def _end(console: Console, number: int, *, keep: bool) -> None:
 
 def _keep(console: Console, world: World, proxy: ProxyProcess) -> None:
     ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
     lines = (
         f"curl {proxy.reverse}/crm/contacts/42",

@@ -49,9 +49,15 @@ def load(source: Source) -> bytes | Fault:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
         return Fault(str(source.path), 0, 0, "", "config_unreadable", f"the file can't be read: {reason.lower()}")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
             return Fault(str(source.path), 0, 0, "", "config_unreadable", "this is not a regular file")
-        return file.read(MAX_BYTES + 1)
+        data = file.read(MAX_BYTES + 1)
+        after = os.fstat(descriptor)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        # Half of it may be valid YAML, too.
+        return Fault(str(source.path), 0, 0, "", "config_changed_while_reading", "the file is being written; try again")
+    return data
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -56,7 +56,7 @@ def run(paths: Sequence[Path]) -> int:
     loaded = read()
     _raise_descriptor_limit()
     _keep_large_blocks()
-    logs = configure(loaded.definitions.log, clock)
+    logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             runner.run(_serve(loaded, read, clock, logs.access, hung_up))
@@ -114,7 +114,16 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    on_terminal = os.isatty(0)
+
+    def hang_up() -> None:
+        # The one signal has two meanings: an operator's "read again", or a terminal that is no more.
+        if on_terminal and not os.isatty(0):
+            service.stop()
+        else:
+            service.reload()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     if hung_up:
         service.reload()
     await service.start()

@@ -232,8 +232,8 @@ class Stage:
             if self.process.is_serving:
                 await eventually("the process at rest, as it was at the beginning", self._is_at_rest)
                 metrics = (await self.process.admin_get("/metrics")).body
-            status = await self.process.stop()
         finally:
+            status = await self.process.stop()
             await self._close_servers()
         self.process.assert_clean()
         assert b"canary-" not in metrics
