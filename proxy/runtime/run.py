@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
-_SPREAD: Final = 1.0
+_SPREAD: Final = 0.8
 _SPREAD_MIN: Final = 0.25
 # Parameters of mallopt, as its page numbers them.
 _M_TRIM_THRESHOLD: Final = -1
