@@ -143,9 +143,6 @@ BARS: Final = (
     Bar("memory per idle keep-alive stream", MEMORY, OFF, Measure.IDLE, "", 6.0),
     Bar("memory per stalled stream", MEMORY, OFF, Measure.STALLED, "", 256.0),
     Bar("1,000 connections defined, one asked, CPU per request", "flat", "proxy-1000", Measure.CPU, OFF, 1.0),
-    Bar(
-        "1,000 connections defined, all asked in turn, CPU per request", "flat", "proxy-1000-all", Measure.CPU, OFF, 1.0
-    ),
 )
 
 

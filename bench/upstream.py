@@ -68,7 +68,7 @@ class Upstream:
             [program, "-p", str(folder), "-c", str(file), "-e", "stderr"], used.load, folder / "upstream.log"
         )
         self._parts.callback(self._nginx.stop)
-        authority = ThreadingHTTPServer(("127.0.0.1", 0), _TokenEndpoint)
+        authority = _TokenServer(("127.0.0.1", 0), _TokenEndpoint)
         threading.Thread(target=authority.serve_forever, name="token endpoint", daemon=True).start()
         self._parts.callback(authority.server_close)
         self._parts.callback(authority.shutdown)
@@ -112,6 +112,12 @@ class Upstream:
             else:
                 self._looks = 1
                 return
+
+
+class _TokenServer(ThreadingHTTPServer):
+    """Takes a thousand connections' first token requests at once."""
+
+    request_queue_size = 2048
 
 
 class _TokenEndpoint(BaseHTTPRequestHandler):
