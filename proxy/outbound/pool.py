@@ -138,17 +138,8 @@ class Pool:
     def released(self, stream: Upstream) -> None:
         """A response is whole: the stream goes to who waits, else to rest."""
         if self._resumes and self.session is None:
-            self.session = stream.session
-        waiter = self._next_waiter()
-        if waiter is not None:
-            stream.deadline = NEVER
-            waiter.opened(stream)
-            return
-        if self._idle_limit <= 0:
-            stream.discard()
-            return
-        stream.idle(monotonic() + self._idle_limit)
-        self._idle.append(stream)
+            self.session = stream.session  # not sooner: TLS 1.3 sends the ticket after the handshake
+        self._offer(stream)
 
     # The limit's side
 
@@ -205,6 +196,18 @@ class Pool:
 
     # Inside
 
+    def _offer(self, stream: Upstream) -> None:
+        waiter = self._next_waiter()
+        if waiter is not None:
+            stream.deadline = NEVER
+            waiter.opened(stream)
+            return
+        if self._idle_limit <= 0:
+            stream.discard()
+            return
+        stream.idle(monotonic() + self._idle_limit)
+        self._idle.append(stream)
+
     def _join(self) -> None:
         if self not in self.sweep.members:
             self._limit.pools.append(self)
@@ -241,7 +244,7 @@ class Pool:
             raise
         self._dials.discard(asyncio.current_task())
         self._live.add(stream)
-        self.released(stream)
+        self._offer(stream)
 
     def _next_waiter(self) -> Waiter | None:
         if not self._waiting:

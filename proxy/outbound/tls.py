@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import ssl
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -112,10 +112,9 @@ def client_context(tls: Tls) -> ssl.SSLContext:
 
 def load_client_certificate(context: ssl.SSLContext, tls: Tls) -> None:
     """Give the context the client certificate and key of `tls`."""
-    # The ssl module loads them from a file only; this one is ours alone and has no name once it is closed.
-    with tempfile.NamedTemporaryFile("w") as file:
-        file.write(tls.client_cert or "")
-        file.write("\n")
-        file.write(tls.client_key.reveal() if tls.client_key is not None else "")
+    key = tls.client_key.reveal() if tls.client_key is not None else ""
+    # The ssl module loads them from a file only; this one is in memory, so that the key is never on a disk.
+    with os.fdopen(os.memfd_create("client-certificate", os.MFD_CLOEXEC), "w", encoding="ascii") as file:
+        file.write(f"{tls.client_cert or ''}\n{key}")
         file.flush()
-        context.load_cert_chain(file.name)
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

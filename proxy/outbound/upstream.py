@@ -1,4 +1,8 @@
-"""One stream to an upstream: requests go out, responses come in and are handed to the exchange that it is lent to."""
+"""One stream to an upstream: requests go out, responses come in and are handed to the exchange that it is lent to.
+
+A word on length: asyncio's callbacks, the exchange's port and the pool's side are three views of one small state, and
+each half of a file would have to reach into the other.
+"""
 
 from __future__ import annotations
 

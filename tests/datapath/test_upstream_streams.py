@@ -23,6 +23,7 @@ AUTHORITY = trustme.CA()
 OTHER_AUTHORITY = trustme.CA()
 TRUST = {"tls": {"ca": AUTHORITY.cert_pem.bytes().decode()}}
 AT_LOCALHOST = "https://localhost:PORT"
+SETTINGS = {"allow_inline_secrets": True}  # for the key of a client certificate that is made here
 
 
 def server_tls(name: str = "localhost", authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
@@ -164,6 +165,46 @@ async def test_an_upstream_over_tls_is_verified_and_served(case: Case):
         answered = await client.ask(case.request())
         assert (answered.status, answered.body) == (200, OK_BODY)
     assert [request.stream.number for request in case.upstream.requests] == [1, 1]
+
+
+def demanding_tls() -> ssl.SSLContext:
+    context = server_tls()
+    AUTHORITY.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+CLIENT = AUTHORITY.issue_cert("the-client.example")
+WITH_CERTIFICATE = {
+    "tls": {
+        **TRUST["tls"],
+        "client_cert": CLIENT.cert_chain_pems[0].bytes().decode(),
+        "client_key": CLIENT.private_key_pem.bytes().decode(),
+    }
+}
+
+
+@pytest.mark.connection(base_url=AT_LOCALHOST, **WITH_CERTIFICATE)
+@over_tls(demanding_tls())
+async def test_an_upstream_that_demands_a_certificate_gets_the_connections_own(case: Case):
+    answered = await case.ask(case.request())
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    [stream] = case.upstream.streams
+    certificate = stream.transport.get_extra_info("ssl_object").getpeercert()
+    assert ("DNS", "the-client.example") in certificate["subjectAltName"]
+
+
+@pytest.mark.connection(base_url=AT_LOCALHOST, **TRUST)
+@over_tls(server_tls())
+async def test_the_second_stream_resumes_the_tls_session_of_the_first(case: Case):
+    client = await case.warm()
+    [stream] = case.upstream.streams
+    stream.transport.close()
+    async with awaiting("the proxy's own FIN"):
+        await stream.lost.wait()
+    assert (await client.ask(case.request())).status == 200
+    first, second = (one.transport.get_extra_info("ssl_object") for one in case.upstream.streams)
+    assert (first.session_reused, second.session_reused) == (False, True)
 
 
 class TestCertificates:
