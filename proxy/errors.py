@@ -26,7 +26,8 @@ class ProxyError(Exception):
 class Fault:
     """One mistake in the definitions: where it stands, what it is and what to do about it.
 
-    `line` and `column` count from 1; 0 means that the fault has no place in a file. `message` never quotes a secret.
+    `line` and `column` count from 1; 0 means that the fault has no place in a file, `file` "" that there is no file.
+    `message` never quotes a secret.
     """
 
     file: str
@@ -38,7 +39,7 @@ class Fault:
 
     def __str__(self) -> str:
         place = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
-        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
 class DefinitionsError(ProxyError):

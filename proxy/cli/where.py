@@ -18,8 +18,11 @@ def definitions_at(named: Sequence[Path] | None, environ: Mapping[str, str]) -> 
     """Return the paths of the definitions; raises `DefinitionsError` when none are named and there are none."""
     paths = config_paths(named, environ)
     if not paths:
-        message = f"there are no definitions: no --config, no ${CONFIG_VARIABLE}, none of {', '.join(USUAL)}"
-        raise DefinitionsError([Fault(".", 0, 0, "", "config_missing", message)])
+        message = (
+            f"there are no definitions: no --config, no ${CONFIG_VARIABLE}, none of {', '.join(USUAL)}; "
+            "`iclient-proxy demo` shows one at work"
+        )
+        raise DefinitionsError([Fault("", 0, 0, "", "config_missing", message)])
     return paths
 
 

@@ -47,8 +47,7 @@ def load(paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | Non
     roots, complete = _roots(paths, reading)
     if not roots:
         raise DefinitionsError(
-            list(reading.faults)
-            or [Fault(".", 0, 0, "", "config_empty", "no definitions are named; use --config PATH")]
+            list(reading.faults) or [Fault("", 0, 0, "", "config_empty", "no definitions are named; use --config PATH")]
         )
     merged = merge_files(roots, reading)
     inline = merged.entries.get("allow_inline_secrets")

@@ -105,8 +105,8 @@ def test_without_definitions_the_usual_places_are_named(invoke):
 
     assert done.exit_code == 78
     assert done.stdout == (
-        ".: there are no definitions: no --config, no $ICLIENT_PROXY_CONFIG, "
-        "none of iclient-proxy.yaml, config, /etc/iclient-proxy\n"
+        "there are no definitions: no --config, no $ICLIENT_PROXY_CONFIG, "
+        "none of iclient-proxy.yaml, config, /etc/iclient-proxy; `iclient-proxy demo` shows one at work\n"
     )
 
 
