@@ -188,10 +188,7 @@ class Upstream(asyncio.Protocol):
         self._complete = complete
         if data:
             self._write(data)
-        if self._tunnel is not None:
-            self.deadline = monotonic() + self._idle
-        else:
-            self._set_deadline()
+        self._set_deadline()
 
     def hold(self, *, on: bool) -> None:
         """Stop or go on reading."""
@@ -284,8 +281,11 @@ class Upstream(asyncio.Protocol):
         if self._consumer is None or self._held:
             return
         timeouts = self._pool.timeouts
-        waits_for_head = self._complete and not self._in_body
-        self.deadline = monotonic() + (timeouts.response if waits_for_head else timeouts.idle)
+        if self._tunnel is not None:
+            patience = self._idle
+        else:
+            patience = timeouts.response if self._complete and not self._in_body else timeouts.idle
+        self.deadline = monotonic() + patience
 
     def _take_head(self, data: bytes, searched: int) -> None:
         """Take heads off `data`: any number of interim ones, then the final one with what came of its body."""

@@ -13,7 +13,7 @@ from proxy.outbound.dial import Dialler
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.resolve import Resolver
 from proxy.wire.request import HeadLimits
-from proxy.wire.sweep import Sweep
+from proxy.wire.sweep import NEVER, Sweep
 
 LIMITS = HeadLimits(65536, 16384, 128, 16384)
 
@@ -80,3 +80,57 @@ async def test_addresses_that_all_swallow_streams_are_a_timeout():
 
         assert refused.value.problem.code == "upstream_connect_timeout"
         await pool.close()
+
+
+class Recipient:
+    """Takes what a stream hands over; nothing comes in these tests."""
+
+    def response(self, head, piece, *, done):
+        raise AssertionError("nothing was sent")
+
+    def piece(self, data, *, done):
+        raise AssertionError("nothing was sent")
+
+    def broken(self, refusal):
+        raise AssertionError("nothing broke")
+
+    def upload_blocked(self, *, on):
+        raise AssertionError("nothing was sent")
+
+
+async def test_a_tunnel_that_was_held_keeps_its_own_patience():
+    accepted = []
+    server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pool = pool_of(Dialler(resolver("127.0.0.1"), "one.example", port, None, ""), connect=2.0)
+    stream = await pool_dial(pool)
+    stream.begin(Recipient(), b"GET / HTTP/1.1\r\n\r\n", complete=True, head_only=False, decode=False, trailers=False)
+    response_deadline = stream.deadline
+
+    stream.tunnel(object(), idle=10_000.0)
+    stream.hold(on=True)
+    assert stream.deadline == NEVER
+    stream.hold(on=False)
+
+    assert stream.deadline > response_deadline + 5_000
+    stream.close()
+    await pool.close()
+    server.close()
+    for writer in accepted:
+        writer.close()
+
+
+async def pool_dial(pool: Pool):
+    """Have the pool dial, as an exchange does."""
+    opened = asyncio.get_running_loop().create_future()
+
+    class Waiting:
+        def opened(self, stream):
+            opened.set_result(stream)
+
+        def broken(self, refusal):
+            opened.set_exception(refusal)
+
+    pool.open(Waiting())
+    async with asyncio.timeout(5):
+        return await opened
