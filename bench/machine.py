@@ -41,7 +41,7 @@ class Interpreter:
     pgo: bool
 
     def __str__(self) -> str:
-        build = "plain build, no LTO, no PGO"
+        build = "its build names neither LTO nor PGO"
         if self.lto or self.pgo:
             build = " and ".join(name for name, on in (("LTO", self.lto), ("PGO", self.pgo)) if on)
         return f"CPython {self.version} ({build}; {self.compiler})"
