@@ -177,7 +177,7 @@ class Downstream(asyncio.Protocol):
         """Begin as many of the requests in `data` as get their answer at once, one after the other."""
         listener = self._listener
         self._serving = True
-        while data and self._exchange is None and not self._lingering:
+        while data and self._exchange is None and not self._lingering and not self._transport.is_closing():
             try:
                 head = parse_request(data, listener.head_limits, searched)
                 searched = 0

@@ -107,6 +107,18 @@ async def test_what_follows_a_request_that_closes_is_ignored(case: Case):
     assert [request.target for request in case.upstream.requests] == [b"/x"]
 
 
+@pytest.mark.case("D-166")
+@pytest.mark.connection(allowed_paths=["/x", "/warm", "/afterwards"])
+async def test_what_follows_a_refused_request_that_closes_is_ignored_too(case: Case):
+    client = await case.warm()
+    before = case.upstream_requests
+    await client.send(case.request(b"Connection: close", target=b"/elsewhere") + case.request(target=b"/x/second"))
+    answered = await client.response()
+    assert (answered.status, answered.code, answered.closes) == (403, "not_allowed", True)
+    assert await client.is_closed()
+    assert case.upstream_requests == before
+
+
 @pytest.mark.case("D-167")
 async def test_a_client_that_expects_continue_gets_the_upstreams(case: Case):
     async def polite(request: Request) -> None:
