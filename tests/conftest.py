@@ -10,6 +10,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast this machine is does not say whether a test is right; and what a run finds, the next run finds again. Other
+# examples: `pytest --hypothesis-profile=random`.
+settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("random"), derandomize=True)
+settings.load_profile("same")
 
 AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
 
