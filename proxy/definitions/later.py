@@ -1,4 +1,4 @@
-"""What `definitions.md` names and this version does not do yet: refused by name, never silently accepted.
+"""What the format of definitions names and this version does not do yet: refused by name, never silently accepted.
 
 One table for keys (by the block they stand in) and one for choices (by key). A capability that arrives takes its
 row out of here and puts a field into `table`.
