@@ -9,14 +9,18 @@ from urllib.parse import urlsplit
 from proxy.exchange.classify import Classifier
 from proxy.exchange.inject import HeaderInjector, QueryInjector
 from proxy.exchange.location import LocationMap
+from proxy.secret import living
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxy.access_token import AccessToken, Refused
     from proxy.definitions.models import Connection
     from proxy.errors import Refusal
     from proxy.exchange.inject import Injector
     from proxy.exchange.record import ConnectionCounters
     from proxy.exchange.stream import Stream
+    from proxy.secret import Secret
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
@@ -146,11 +150,20 @@ class Plan:
         return self._hidden
 
 
+def all_hidden() -> tuple[bytes, ...]:
+    """Return every secret that is alive: what the line of a request that no connection claims may not show."""
+    return _worth_hiding(living())
+
+
 def _secrets(connection: Connection) -> tuple[bytes, ...]:
     iclient = connection.iclient
     secrets = (connection.password, iclient.client_secret if iclient is not None else None)
+    return _worth_hiding(secret for secret in secrets if secret is not None)
+
+
+def _worth_hiding(secrets: Iterable[Secret]) -> tuple[bytes, ...]:
     # Shorter ones would shred the log without hiding anything.
-    return tuple(text for text in (s.reveal().encode() for s in secrets if s is not None) if len(text) >= 8)
+    return tuple(text for text in (secret.reveal().encode() for secret in secrets) if len(text) >= 8)
 
 
 class _SetLines:

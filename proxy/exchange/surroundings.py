@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from proxy.exchange.plan import all_hidden
 from proxy.exchange.record import ExchangeRecord
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Surroundings:
         record.status = problem.status
         record.request_id = self._new_id()
         if self.recorder is not None:
+            if head is not None:
+                record.secrets = all_hidden()
             self.recorder.record(record)
         return record.request_id
 

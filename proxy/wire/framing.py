@@ -29,7 +29,7 @@ _TRAILERS_MAX: Final = 16 * 1024
 
 
 class Body(Protocol):
-    """A body being scanned; `done` once its last byte was seen, `clean` when the end of the stream may end it."""
+    """A body being scanned; `done` once its last byte was seen."""
 
     done: bool
 

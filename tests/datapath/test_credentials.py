@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.support.scripts import OK_BODY, replies, response, unauthorized
-from tests.support.stage import Case
+from tests.support.stage import SECRET, Case
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -168,6 +168,15 @@ async def test_the_line_of_an_exchange_shows_neither_query_nor_token(case: Case)
     assert line["path"].endswith("/q")
     assert "?" not in json.dumps(line)
     assert "canary" not in json.dumps(line)
+
+
+async def test_the_line_of_a_request_that_nobody_claims_shows_no_secret_either(case: Case):
+    client = await case.connect()
+    refused = await client.ask(case.raw(b"GET /nowhere/%s HTTP/1.1" % SECRET.encode(), b"Host: localhost"))
+    assert (refused.status, refused.code) == (404, "no_route")
+    line = await case.stage.process.until_logged("exchange", connection="-", status=404)
+    assert line["path"].startswith("/nowhere/")
+    assert SECRET not in json.dumps(line)
 
 
 @pytest.mark.case("D-183")
