@@ -13,7 +13,7 @@ from proxy.problem import PROBLEMS
 if TYPE_CHECKING:
     from proxy.definitions.models import Tls
 
-_READ: Final = 256 * 1024
+_RECORD: Final = 16 * 1024  # OpenSSL hands out one record at a time, and none is longer (RFC 8446 §5.1)
 
 
 class TlsEngine:
@@ -54,16 +54,18 @@ class TlsEngine:
 
     def receive(self, data: bytes) -> bytes:
         """Return the plain bytes within `data`; sets `ended` at close_notify. Raises `Refusal` (tls_protocol_error)."""
-        self._in.write(data)
-        read = self._object.read
+        incoming = self._in
+        incoming.write(data)
         pieces: list[bytes] = []
         try:
-            while True:
-                piece = read(_READ)
-                if not piece:
-                    self.ended = True
-                    break
+            while piece := self._object.read(_RECORD):
                 pieces.append(piece)
+                # OpenSSL takes no more from the buffer than this record needs. To ask whether there is another one, and
+                # have that raise, would cost as much as reading this one.
+                if not incoming.pending:
+                    break
+            else:
+                self.ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -74,14 +76,14 @@ class TlsEngine:
 
     def encrypt(self, data: bytes) -> bytes:
         """Return the bytes for the wire."""
-        view = memoryview(data)
-        while view:
-            view = view[self._object.write(view) :]
+        written = self._object.write(data) if data else 0
+        while written < len(data):
+            written += self._object.write(memoryview(data)[written:])
         return self._out.read()
 
     def pending(self) -> bytes:
         """Return what TLS itself wants to send (a key update, an alert)."""
-        return self._out.read()
+        return self._out.read() if self._out.pending else b""
 
     def goodbye(self) -> bytes:
         """Return the close_notify alert."""
