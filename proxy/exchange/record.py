@@ -44,20 +44,19 @@ class ProcessCounters:
 class ExchangeRecord:
     """One downstream request from its head to its end; times are monotonic seconds, sizes are body bytes.
 
-    `status` 499 stands for a client that left before the response began. `path` is the target without its query;
-    `secrets` is what the line about this exchange must not show: those of its connection.
+    `status` 499 stands for a client that left before the response began. `secrets` is what the line about this exchange
+    must not show: those of its connection. `ended_at` is for whoever writes the line: wall time in seconds.
     """
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "connection", "method", "path", "renewed",
-        "request_id", "seconds_token", "seconds_total", "seconds_upstream", "secrets", "status",
+        "attempts", "bytes_in", "bytes_out", "connection", "ended_at", "method", "renewed", "request_id",
+        "seconds_token", "seconds_total", "seconds_upstream", "secrets", "status", "target",
     )  # fmt: skip
 
     def __init__(self, connection: str, method: bytes, target: bytes) -> None:
         self.connection = connection
         self.method = method
-        mark = target.find(b"?")
-        self.path = target if mark < 0 else target[:mark]
+        self.target = target
         self.status = 0
         self.attempts = 0
         self.renewed = False
@@ -68,6 +67,12 @@ class ExchangeRecord:
         self.bytes_out = 0
         self.request_id = ""
         self.secrets: tuple[bytes, ...] = ()
+        self.ended_at = 0.0
+
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
 
 
 class Recorder(Protocol):

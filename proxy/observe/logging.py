@@ -5,6 +5,7 @@ An event is a short name in snake_case; everything else stands in fields.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.models import Log
-    from proxy.exchange.record import Recorder
     from proxy.observe.render import Field
 
+_TICK: Final = 0.01  # seconds that a line of the access log may wait for others
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -33,7 +34,7 @@ _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggi
 class Logs:
     """What `configure` set up: the access log (None when it is off) and how to end it all."""
 
-    access: Recorder | None
+    access: AccessLog | None
     sink: LineSink
     _route: _LibraryRoute
 
@@ -41,6 +42,8 @@ class Logs:
         """Write what is queued; the libraries' messages go nowhere afterwards."""
         logging.getLogger().removeHandler(self._route)
         logging.captureWarnings(False)
+        if self.access is not None:
+            self.access.flush()
         self.sink.close()
 
 
@@ -80,8 +83,14 @@ def configure(log: Log, clock: Clock, *, fd: int = 1, colours: bool = True) -> L
     # Libraries talk at INFO about what our own events already say.
     root.setLevel(level if level == logging.DEBUG else max(level, logging.WARNING))
     logging.captureWarnings(True)
-    access = AccessLog(sink, clock, render if console else None) if log.access and level <= logging.INFO else None
+    access = None
+    if log.access and level <= logging.INFO:
+        access = AccessLog(sink, clock, _within_a_tick, render if console else None)
     return Logs(access=access, sink=sink, _route=route)
+
+
+def _within_a_tick(call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(_TICK, call)
 
 
 class _SinkLogger:

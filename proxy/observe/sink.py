@@ -48,6 +48,17 @@ class LineSink:
         if not self._some.is_set():
             self._wake()
 
+    def write_all(self, lines: list[bytes]) -> None:
+        """Queue several lines, as far as there is room."""
+        queue = self._lines
+        room = 0 if self._broken else self._capacity - len(queue)
+        if len(lines) > room:
+            self.dropped += len(lines) - room
+            lines = lines[:room]
+        queue.extend(lines)
+        if lines and not self._some.is_set():
+            self._wake()
+
     def close(self, patience: float = 1.0) -> None:
         """Write what is queued and end the thread; give up after `patience` seconds when nobody reads."""
         self._closing.set()
