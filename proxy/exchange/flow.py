@@ -100,7 +100,7 @@ class Exchange:
             return
         if plan.replays_all or may_replay_ever(plan.replay, head.method):
             self._repeatable = head.fields.content_length <= plan.replay.body_limit
-            if self._repeatable and head.has_body:
+            if upload is not NO_UPLOAD and self._repeatable and head.has_body:
                 upload.keep(plan.replay.body_limit, surroundings.memory)
         token = self._token = tokens.take()
         if token is None:
@@ -195,10 +195,10 @@ class Exchange:
             plan, head, self._target, self._token, via=surroundings.via, strip_authorization=self._strip
         )
         upload = self._upload
-        waiting, held = upload.take()
-        if held:
-            self._client.hold(on=False)
-        if waiting:
+        if upload is not NO_UPLOAD:
+            waiting, held = upload.take()
+            if held:
+                self._client.hold(on=False)
             data += waiting
         self._sent_at = perf_counter()
         stream.begin(
@@ -304,26 +304,24 @@ class Exchange:
             self._client.abort()
 
     def _relay(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
-        request = self._head
+        request, fields, record = self._head, head.fields, self._record
         self._phase = _BODY
-        self._record.status = head.status
-        decoded = head.fields.chunked and request.version == 0
+        record.status = head.status
+        decoded = fields.chunked and request.version == 0
+        lasts = request.keeps_alive and fields.content_length >= 0  # so most do, and need not be asked more
         self._closes = (
-            not self._upload.done or self._surroundings.draining or ends_stream(request, head, decoded=decoded)
+            not self._upload.done
+            or self._surroundings.draining
+            or (not lasts and ends_stream(request, head, decoded=decoded))
         )
-        added = self._added
-        if self._closes:
-            added += _CLOSE
-        elif request.version == 0:
-            added += _KEEP_ALIVE
+        added = self._added + (_CLOSE if self._closes else _KEEP_ALIVE if request.version == 0 else b"")
         data = response_head(self._plan, head, self._target, added=added, decoded=decoded)
         self._relayed = True
-        self._record.bytes_out = len(piece)
+        record.bytes_out = len(piece)
         if len(piece) > _JOINED_MAX:
             self._client.send(data)
-            self._client.send(piece)
-        else:
-            self._client.send(data + piece if piece else data)
+            data = b""
+        self._client.send(data + piece if piece else data)
         self._streams = not done
         if done:
             self._finish()
@@ -439,11 +437,12 @@ class Exchange:
 
     def _close_record(self, bytes_in: int = 0) -> None:
         """Leave the one record of this exchange."""
-        self._phase = Phase.OVER
-        record, now = self._record, perf_counter()
+        self._phase = _OVER
+        record, now, upload = self._record, perf_counter(), self._upload
         record.seconds_total = now - self._began
         if self._streams:
             record.seconds_upstream += now - self._sent_at
-        record.bytes_in = bytes_in or self._upload.size
-        self._upload.drop()
+        record.bytes_in = bytes_in or upload.size
+        if upload is not NO_UPLOAD:
+            upload.drop()
         self._surroundings.over(self._plan, record, self._token)

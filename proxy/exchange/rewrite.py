@@ -56,26 +56,28 @@ def request_head(
     `target` is the one of `upstream_target`. `via` is a line of ours or empty. `strip_authorization`: the application's
     `Authorization` was for the listener and goes no further.
     """
-    lines, added = _without_hop(plan, head, strip_authorization=strip_authorization)
+    fields = head.fields
+    ours = plan.set_lines
+    if fields.ordinary and not strip_authorization and not ours.lines and ours.pattern is None:
+        lines, added = head.lines.replace(fields.host_line, plan.host_line, 1), b""
+        for cut in fields.cuts:
+            lines = lines.replace(cut, b"\r\n", 1)
+    else:
+        lines, added = _without_hop(plan, head, strip_authorization=strip_authorization)
     if token is not None:
         injector = plan.injector
         if isinstance(injector, HeaderInjector):
             if injector.name == b"authorization":
-                for cut in head.fields.authorization:
+                for cut in fields.authorization:
                     lines = lines.replace(cut, b"\r\n", 1)
             elif plan.credential_lines is not None:
                 lines = plan.credential_lines.sub(b"", lines)
             added += injector.line(token)
         elif injector is not None:
             target = injector.target(target, token)
-    return b"%b %b HTTP/1.1%b%b%b%b\r\n" % (
-        head.method,
-        target,
-        lines,
-        added + plan.set_lines.lines if plan.set_lines.lines else added,
-        via,
-        _framing(head),
-    )
+    method = head.method
+    framing = b"\r\n" if fields.ordinary and method == b"GET" else _framing(head) + b"\r\n"
+    return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, ours.lines, via, framing))
 
 
 def _without_hop(plan: Plan, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:

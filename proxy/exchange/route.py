@@ -63,8 +63,12 @@ class _Prefixes:
         entries.sort(key=lambda entry: -len(entry[0]))
 
     def find(self, target: bytes) -> Plan | None:
-        segment = _first_segment(target)
+        end = target.find(b"/", 1)
+        segment = target if end < 0 else target[:end]
         entries = self._by_segment.get(segment)
+        if entries is None:  # a query may stand behind it
+            segment = _first_segment(target)
+            entries = self._by_segment.get(segment)
         if entries is not None:
             for prefix, plan in entries:
                 if len(prefix) == len(segment):  # it is the segment, which ends where a prefix may

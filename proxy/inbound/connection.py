@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.exchange.stream import TunnelEnd
     from proxy.inbound.listener import Listener
     from proxy.wire.framing import Body
-    from proxy.wire.request import RequestHead
+    from proxy.wire.request import RequestFields, RequestHead
 
 _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one is under way
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
@@ -205,23 +205,22 @@ class Downstream(asyncio.Protocol):
     def _begin(self, head: RequestHead, data: bytes) -> bytes:
         """Start the exchange of one head; returns what lies beyond its body."""
         listener = self._listener
+        rules = listener.rules
         fields = head.fields
-        if fields.chunked:
-            self._body = ChunkedBody(PROBLEMS["bad_request"])
-        elif fields.content_length > 0:
-            self._body = CountedBody(fields.content_length)
-        else:
-            self._body = _EMPTY
+        body: Body = _EMPTY
+        self._body = body
         piece = b""
-        if not self._body.done:
-            piece, data = self._body.feed(data)
+        if not fields.ordinary and head.has_body:
+            if fields.chunked:
+                body = self._body = ChunkedBody(PROBLEMS["bad_request"])
+            else:
+                body = self._body = CountedBody(fields.content_length)
+            piece, data = body.feed(data)
         try:
-            if fields.expects and fields.expects != b"100-continue":
-                raise Refusal(PROBLEMS["expectation_failed"], "the only expectation that is known is 100-continue")
-            if fields.via and listener.surroundings.via_tag in fields.via:
-                raise Refusal(PROBLEMS["proxy_loop_detected"], "the Via field names this very process")
-            plan = listener.rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
-            if fields.max_forwards and head.method == b"OPTIONS":
+            if not fields.ordinary:
+                self._check_demands(fields)
+            plan = rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
+            if not fields.ordinary and fields.max_forwards and head.method == b"OPTIONS":
                 forwards = fields.max_forwards
                 if not forwards.isdigit():
                     raise Refusal(PROBLEMS["bad_request"], "Max-Forwards is not a number")
@@ -230,20 +229,29 @@ class Downstream(asyncio.Protocol):
                     return data
                 head.count_down()
         except Refusal as refusal:
-            closes = not self._body.done or not head.keeps_alive
+            closes = not body.done or not head.keeps_alive
             self._answer(refusal, head, close=closes)
             if closes:
                 self._close_gracefully(linger=True)
                 return b""
             return data
         self._host_allowed = fields.host
-        exchange = Exchange(
-            listener.surroundings, self, plan, head, strip_authorization=listener.rules.credential is not None
+        exchange = self._exchange = Exchange(
+            listener.surroundings, self, plan, head, strip_authorization=rules.credential is not None
         )
-        self._exchange = exchange
-        self._set_deadline()
-        exchange.start(piece, done=self._body.done)
+        if body.done and not self._write_blocked:
+            self.deadline = NEVER
+        else:
+            self._set_deadline()
+        exchange.start(piece, done=body.done)
         return data
+
+    def _check_demands(self, fields: RequestFields) -> None:
+        """Raise `Refusal` for what can't be done for this request, whatever it belongs to."""
+        if fields.expects and fields.expects != b"100-continue":
+            raise Refusal(PROBLEMS["expectation_failed"], "the only expectation that is known is 100-continue")
+        if fields.via and self._listener.surroundings.via_tag in fields.via:
+            raise Refusal(PROBLEMS["proxy_loop_detected"], "the Via field names this very process")
 
     def _feed(self, exchange: Exchange, data: bytes) -> None:
         try:
@@ -286,7 +294,8 @@ class Downstream(asyncio.Protocol):
         """The exchange is over: the next request, or the end."""
         self._exchange = None
         self._tunnel = None
-        if not reuse or not self._body.done or self._listener.leaving:
+        listener = self._listener
+        if not reuse or not self._body.done or listener.leaving:
             self._close_gracefully()
             return
         if self._held:
@@ -300,10 +309,10 @@ class Downstream(asyncio.Protocol):
                 self._transport.resume_reading()
             self._serve(ahead)
             return
-        if self._ended or self._listener.surroundings.draining:
+        if self._ended or listener.surroundings.draining:
             self._transport.close()
             return
-        self.deadline = monotonic() + self._listener.limits.keep_alive
+        self.deadline = monotonic() + listener.limits.keep_alive
 
     def abort(self) -> None:
         """Reset the stream; the exchange knows."""

@@ -139,7 +139,11 @@ class Pool:
         """A response is whole: the stream goes to who waits, else to rest."""
         if self._resumes and self.session is None:
             self.session = stream.session  # not sooner: TLS 1.3 sends the ticket after the handshake
-        self._offer(stream)
+        if self._waiting or self._idle_limit <= 0:
+            self._offer(stream)
+            return
+        stream.deadline = monotonic() + self._idle_limit
+        self._idle.append(stream)
 
     # The limit's side
 
@@ -205,7 +209,7 @@ class Pool:
         if self._idle_limit <= 0:
             stream.discard()
             return
-        stream.idle(monotonic() + self._idle_limit)
+        stream.deadline = monotonic() + self._idle_limit
         self._idle.append(stream)
 
     def _join(self) -> None:

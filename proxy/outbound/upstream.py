@@ -180,8 +180,10 @@ class Upstream(asyncio.Protocol):
         self._head_only = head_only
         self._decode = decode
         self._trailers = trailers
-        self._write(data)
-        self._set_deadline()
+        self._transport.write(data if self._tls is None else self._tls.encrypt(data))
+        if not self._held:
+            timeouts = self._pool.timeouts
+            self.deadline = monotonic() + (timeouts.response if complete else timeouts.idle)
 
     def send(self, data: bytes, *, complete: bool) -> None:
         """Write more of the request, or more for the tunnel."""
@@ -237,10 +239,6 @@ class Upstream(asyncio.Protocol):
         The loop may not have come to what the socket holds, so the kernel is asked: one call, half a microsecond.
         """
         return not self._ended and not self._transport.is_closing() and not self._unread.poll(0)
-
-    def idle(self, deadline: float) -> None:
-        """It rests in the pool until `deadline`."""
-        self.deadline = deadline
 
     def discard(self) -> None:
         """Close an idle stream politely."""
@@ -312,7 +310,7 @@ class Upstream(asyncio.Protocol):
             if head.status == 407:  # RFC 9110 §15.5.8: only a proxy asks so, and a client must not be led to answer it
                 raise Refusal(_PROTOCOL_ERROR, "an upstream may not ask for a proxy's credential")
             fields = head.fields
-            self._keeps_alive = head.keeps_alive
+            self._keeps_alive = not fields.close and (head.version == 1 or fields.keep_alive)
             if fields.keep_alive_timeout >= 0:
                 self._pool.told_timeout(fields.keep_alive_timeout)
             if fields.content_length == len(data) > 0 and not self._head_only and head.status not in (204, 304):

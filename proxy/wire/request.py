@@ -51,12 +51,13 @@ class RequestFields:
 
     `cuts` are whole lines (`\\r\\nName: value\\r\\n`) that never cross; `nominated` are the lower-case names that
     `Connection` takes along; `content_length` is -1 without one. `host_name` is the Host in lower
-    case, without its port.
+    case, without its port. `ordinary`: nothing here asks for more than to be relayed, and no body follows; asked once
+    instead of ten things on every request.
     """
 
     __slots__ = (
         "authorization", "chunked", "close", "content_length", "cuts", "expects", "fetch_site", "has_fetch_metadata",
-        "host", "host_line", "host_name", "keep_alive", "max_forwards", "nominated", "origin",
+        "host", "host_line", "host_name", "keep_alive", "max_forwards", "nominated", "ordinary", "origin",
         "proxy_authorization", "trailers", "upgrade", "via",
     )  # fmt: skip
 
@@ -148,6 +149,12 @@ class RequestFields:
         self.trailers = b"trailers" in te
         self.nominated = frozenset(nominated) - KEPT_IN_REQUESTS - {b"upgrade", b"te"}
         self.cuts = tuple(cuts)
+        self.ordinary = (
+            bool(self.host_line)
+            and self.content_length <= 0
+            and not (self.chunked or self.expects or self.upgrade or self.trailers or self.via or self.max_forwards)
+            and not self.nominated
+        )
 
 
 class RequestHead:
@@ -236,7 +243,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     else:
         _validate(head)
     found = REQUEST_FIELDS.findall(head, lines_at)
-    fields = _fields(found)
+    fields = _memo.get(b"".join(found)) or _fields(found)
     if version == b"0" and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":
@@ -259,14 +266,12 @@ def host_name(host: bytes) -> bytes:
 
 
 def _fields(lines: list[bytes]) -> RequestFields:
+    fields = RequestFields(lines)
     key = b"".join(lines)
-    fields = _memo.get(key)
-    if fields is None:
-        fields = RequestFields(lines)
-        if len(key) <= _MEMO_KEY_MAX and not fields.authorization and not fields.proxy_authorization:
-            if len(_memo) >= _MEMO_SIZE:
-                _memo.clear()
-            _memo[key] = fields
+    if len(key) <= _MEMO_KEY_MAX and not fields.authorization and not fields.proxy_authorization:
+        if len(_memo) >= _MEMO_SIZE:
+            _memo.clear()
+        _memo[key] = fields
     return fields
 
 

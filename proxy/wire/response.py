@@ -107,12 +107,6 @@ class ResponseHead:
         self.fields = fields
         self.size = len(raw)
 
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the upstream keeps the stream after this response (RFC 9112 §9.3)."""
-        fields = self.fields
-        return not fields.close and (self.version == 1 or fields.keep_alive)
-
 
 class _Silent:
     """What llhttp calls back: nothing, so that it only validates."""
