@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine, report
+from bench import machine, profile, report
 from bench.measure import Bench
 from bench.peers import PEERS, Place, install, ready_peers
 from bench.rows import NAMES, QUICK
@@ -60,6 +60,10 @@ def main(words: Sequence[str] | None = None) -> int:
             bench = Bench(upstream, place, peers, options.rounds, options.seconds, idle, say)
             bench.results.left_out.update(missing)
             results = bench.run(options.only)
+            if profile.available():
+                bench.profile(report.short(results))
+            else:
+                say("no profile of the rows that fall short: perf is missing (apt-get install linux-perf)")
         finally:
             upstream.close()
     facts = machine.describe(used, build)

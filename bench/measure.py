@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench import load, streams
+from bench import load, profile, streams
 from bench.figures import Sample, mismatch
 from bench.load import Entry
 from bench.machine import busy_seconds
@@ -16,10 +16,11 @@ from bench.rows import CLOSED, MEMORY, ON, OPEN, Closed, Open
 from bench.upstream import SIZES, TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
     from bench.load import Loaded
+    from bench.rows import Bar
     from bench.upstream import Upstream
 
 DIRECT = "direct"
@@ -46,6 +47,8 @@ class Results:
     memory: list[dict[str, Memory]] = field(default_factory=list)
     mismatches: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    # Of rows that fall short: microseconds per answer by where they go, by peer, by row.
+    profiles: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 class Bench:
@@ -81,6 +84,30 @@ class Bench:
         if MEMORY in names:
             self._memory([kind for kind in self._peers if not kind.name.startswith("proxy-1000")])
         return self.results
+
+    def profile(self, bars: Iterable[Bar]) -> None:
+        """Look where the time goes in the rows of these bars, ours and that of whom they are compared with."""
+        wanted: dict[str, set[str]] = {}
+        for bar in bars:
+            wanted.setdefault(bar.row, set()).update((bar.subject, bar.against))
+        for row in CLOSED:
+            for kind, peer in self._start([kind for kind in self._peers if kind.name in wanted.get(row.name, ())]):
+                try:
+                    self.results.profiles.setdefault(row.name, {})[kind.name] = self._profile(row, peer)
+                finally:
+                    peer.stop()
+                self._say(f"{row.name}  looked where the time of {kind.name} goes")
+
+    def _profile(self, row: Closed, peer: Started) -> dict[str, float]:
+        entry = peer.secured if row.tls else peer.plain
+        _apply(row, entry, min(_WARM_UP, self._seconds), self._place.cores.load)
+        samples: list[Sample] = []
+        parts = profile.shares(
+            peer.process.pid,
+            self._place.folder / "perf.data",
+            lambda: samples.append(self._sample(row, entry, peer)),
+        )
+        return {place: part * samples[0].cpu for place, part in parts.items()}
 
     def _row(self, row: Closed | Open, kinds: list[Kind]) -> None:
         with ExitStack() as running:

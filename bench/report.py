@@ -36,6 +36,11 @@ def write(folder: Path, results: Results, facts: Mapping[str, object], peers: Ma
     return text
 
 
+def short(results: Results) -> list[Bar]:
+    """Return the bars that were not reached."""
+    return [bar for bar in BARS if judge(bar, _values(bar, results)).verdict is Verdict.SHORT]
+
+
 def failed(results: Results) -> bool:
     """Whether the figures can't be believed: load and upstream counted differently, or a peer did something else."""
     return bool(results.mismatches)
@@ -77,6 +82,8 @@ def _pages(
         yield ""
     yield "## Bars\n"
     yield from bars(outcomes)
+    for name, peers_of in results.profiles.items():
+        yield from _profile(name, peers_of)
     for row in ROWS:
         if results.loads.get(row.name):
             yield from _row(row, results.loads[row.name])
@@ -122,6 +129,16 @@ def _row(row: Closed | Open, rounds: Sequence[Mapping[str, Sample]]) -> Iterable
             f"{_number(figure(each.p99 / 1e3 for each in samples).median)} | "
             f"{figure(each.foreign * 100 for each in samples).median:.0f} % |"
         )
+    yield ""
+
+
+def _profile(row: str, found: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
+    """Yield where the microseconds of a row that falls short go, beside those of whom it is compared with."""
+    yield f"## Why `{row}` falls short: where the CPU time goes, µs\n"
+    yield "| | " + " | ".join(found) + " |"
+    yield "|---|" + "--:|" * len(found)
+    for place in dict.fromkeys(place for parts in found.values() for place in parts):
+        yield f"| {place} | " + " | ".join(_number(parts.get(place, math.nan)) for parts in found.values()) + " |"
     yield ""
 
 
@@ -180,6 +197,7 @@ def _plain(
             row: [{name: asdict(sample) for name, sample in found.items()} for found in rounds]
             for row, rounds in results.loads.items()
         },
+        "profiles": results.profiles,
         "memory": [{name: asdict(each) for name, each in found.items()} for found in results.memory],
     }
 

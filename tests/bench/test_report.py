@@ -88,3 +88,12 @@ def test_the_plot_is_a_picture_with_a_bar_for_each_peer(tmp_path):
     words = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
 
     assert {"nginx", "envoy", "proxy", "38"} <= set(words)
+
+
+def test_a_row_that_falls_short_shows_where_its_time_goes(tmp_path):
+    found = results(profiles={"small-64": {"nginx": {"kernel": 16.0}, "proxy": {"kernel": 20.0, "python3.11": 15.5}}})
+
+    text = written(tmp_path, found)
+
+    assert [(bar.row, bar.limit) for bar in report.short(found)] == [("memory", 256.0)]
+    assert "| | nginx | proxy |\n|---|--:|--:|\n| kernel | 16.0 | 20.0 |\n| python3.11 | - | 15.5 |\n" in text
