@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
+from bench.processes import family
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -24,11 +26,12 @@ def available() -> bool:
 
 
 def shares(pid: int, file: Path, work: Callable[[], object]) -> dict[str, float]:
-    """Sample process `pid` while `work` runs; return the part of its CPU time by where it was spent, 1 in all.
+    """Sample process `pid` and those below it while `work` runs; return the parts of their CPU time, 1 in all.
 
-    `file` is for the samples. Empty when `perf` may not look or saw nothing.
+    By where it was spent: kernel, libraries. `file` is for the samples. Empty when `perf` may not look or saw nothing.
     """
-    words = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(_PER_SECOND), "-p", str(pid), "-o", str(file)]
+    pids = ",".join(map(str, family(pid)))
+    words = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(_PER_SECOND), "-p", pids, "-o", str(file)]
     recorder = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         work()

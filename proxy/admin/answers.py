@@ -12,7 +12,23 @@ from proxy.problem import PROXY_NAME, answer
 if TYPE_CHECKING:
     from proxy.problem import Problem
 
-_ALWAYS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": PROXY_NAME}
+_ALWAYS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Server": PROXY_NAME,
+}
+# `same-origin`: with `no-referrer` browsers send `Origin: null` with a form, and its POST would look foreign.
+_PAGE: Final = {
+    **_ALWAYS,
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
 
 
 def text(content: str, status: int = 200) -> web.Response:
@@ -24,6 +40,22 @@ def data(content: object, status: int = 200) -> web.Response:
     """Return JSON."""
     body = json.dumps(content).encode() + b"\n"
     return web.Response(body=body, status=status, headers={**_ALWAYS, "Content-Type": "application/json"})
+
+
+def page(html: bytes, status: int = 200) -> web.Response:
+    """Return a page for a browser."""
+    return web.Response(body=html, status=status, headers=_PAGE)
+
+
+def asset(content: bytes, content_type: str) -> web.Response:
+    """Return a part of a page: a style sheet, a script, a picture."""
+    return web.Response(body=content, headers={**_ALWAYS, "Content-Type": content_type})
+
+
+def see_other(location: str, *, cookie: str | None = None) -> web.Response:
+    """Send the browser to `location` by GET."""
+    headers = {**_ALWAYS, "Referrer-Policy": "same-origin", "Location": location}
+    return web.Response(status=303, headers={**headers, "Set-Cookie": cookie} if cookie else headers)
 
 
 def stream(content_type: str) -> web.StreamResponse:

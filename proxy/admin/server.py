@@ -1,20 +1,27 @@
-"""The admin listener: which path answers what. aiohttp serves it; its cost does not matter here."""
+"""The admin listener: who is let in, and which part answers. aiohttp serves it; its cost does not matter here."""
 
 from __future__ import annotations
 
 import asyncio
-import re
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 import structlog
 from aiohttp import web
 
 from proxy.admin import answers
-from proxy.admin.access import OPEN_TO_ALL, Rules, Visit
-from proxy.admin.status import NOT_APPLICABLE
+from proxy.admin.access import OPEN_TO_ALL, Rules, refusal_of_post
+from proxy.admin.api import Api
+from proxy.admin.authorize import Authorize
+from proxy.admin.pages import PAGE_TICKET, Pages
+from proxy.admin.probes import Probes
+from proxy.admin.routes import KNOWN, Page, find
+from proxy.admin.tickets import Tickets
+from proxy.admin.visits import call, visit
+from proxy.clock import SystemClock
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
 
@@ -22,19 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.admin.health import Health
-    from proxy.admin.status import Exposition, Operations
+    from proxy.admin.ports import Ports
+    from proxy.admin.status import Exposition
+    from proxy.admin.visits import Call
+    from proxy.clock import Clock
     from proxy.definitions.models import AdminListener
 
-# A scrape of a thousand connections takes 50 ms of this core (docs/performance.md); more at once help nobody.
-_SCRAPES: Final = 4
 # Prometheus gives up after 10 s by default (scrape_timeout).
 _SCRAPE_SECONDS: Final = 10.0
 _KEEP_ALIVE: Final = 75.0
-_RENEW: Final = re.compile(r"/api/connections/([a-z0-9][a-z0-9_-]{0,62})/renew")
-_KNOWN: Final = (
-    "here are GET /livez, /readyz, /startupz, /metrics, /api/connections, "
-    "POST /api/connections/NAME/renew and POST /quitquitquit"
-)
 
 _log = structlog.get_logger()
 
@@ -42,24 +45,27 @@ _log = structlog.get_logger()
 class AdminServer:
     """Serves the admin listener on a socket that is already bound.
 
-    `scrape` returns the metrics in the format an `Accept` field asks for.
+    `scrape` returns the metrics in the format an `Accept` field asks for. `entropy` gives random bytes.
     """
 
     def __init__(
         self,
         listener: AdminListener,
-        operations: Operations,
+        ports: Ports,
         health: Health,
         scrape: Callable[[str], Awaitable[Exposition]],
         *,
+        clock: Clock | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
         scrape_seconds: float = _SCRAPE_SECONDS,
     ) -> None:
+        clock = clock or SystemClock()
         self._rules = Rules.of(listener)
-        self._operations = operations
-        self._health = health
-        self._scrape = scrape
-        self._scrape_seconds = scrape_seconds
-        self._scrapes = 0
+        self._tickets = Tickets(entropy(32), clock)
+        self._probes = Probes(health, scrape, scrape_seconds=scrape_seconds)
+        self._api = Api(ports)
+        self._pages = Pages(ports, self._tickets, clock, entropy)
+        self._authorize = Authorize(self._rules, ports, self._pages, self._tickets, clock)
         self._web: _Server | None = None
         self._listening: asyncio.Server | None = None
         self._path: Path | None = None
@@ -93,94 +99,38 @@ class AdminServer:
         if path in OPEN_TO_ALL:
             if request.method not in ("GET", "HEAD"):
                 return _wrong_method("GET, HEAD")
-            return await self._open_page(request, path)
-        refusal = self._rules.refusal(_visit(request))
+            return await self._probes.answer(request, path)
+        seen = visit(request, path)
+        refusal = self._rules.refusal(seen)
         if refusal is not None:
             return answers.problem(*refusal)
-        return await self._guarded_page(request, path)
+        route = find(path)
+        if route is None:
+            return answers.problem(PROBLEMS["no_route"], KNOWN)
+        if request.method not in route.methods:
+            return _wrong_method(", ".join(route.methods))
+        try:
+            return await self._guarded(await call(request, seen, route))
+        except Refusal as refused:
+            return answers.problem(refused.problem, refused.detail, retry_after=refused.retry_after)
 
-    async def _open_page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        match path:
-            case "/livez":
-                return answers.text("ok\n")
-            case "/startupz":
-                return _verdict(good=self._health.started, word="started")
-            case "/readyz" if "verbose" in request.rel_url.query:
-                return answers.text(self._health.report(), 200 if self._health.ready else 503)
-            case "/readyz":
-                return _verdict(good=self._health.ready, word="ready")
+    async def _guarded(self, called: Call) -> web.StreamResponse:
+        if called.visit.method == "POST":
+            page_token = self._tickets.good(PAGE_TICKET, called.form().get("ticket", ""))
+            refusal = refusal_of_post(called.visit, page_token=page_token)
+            if refusal is not None and called.route.page is Page.CONNECTION_ACTION:
+                return await self._pages.stale()
+            if refusal is not None:
+                return answers.problem(*refusal)
+        match called.route.page:
+            case Page.STATUS | Page.CONNECTION | Page.CONNECTION_ACTION | Page.ASSET:
+                return await self._pages.answer(called)
+            case Page.START | Page.CALLBACK | Page.DONE:
+                return await self._authorize.answer(called)
+            case Page.API_CONNECTIONS | Page.API_ACTION | Page.API_RELOAD | Page.QUIT:
+                return await self._api.answer(called)
             case _:
-                return await self._metrics(request)
-
-    async def _guarded_page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        if path == "/api/connections":
-            if request.method not in ("GET", "HEAD"):
-                return _wrong_method("GET, HEAD")
-            return answers.data([status.as_json() for status in self._operations.connections()])
-        renewal = _RENEW.fullmatch(path)
-        if renewal is None and path != "/quitquitquit":
-            return answers.problem(PROBLEMS["no_route"], _KNOWN)
-        if request.method != "POST":
-            return _wrong_method("POST")
-        if renewal is not None:
-            return await self._renew(renewal[1])
-        _log.info("quit_requested")
-        self._operations.quit()
-        return answers.text("draining\n")
-
-    async def _renew(self, name: str) -> web.Response:
-        found = next((status for status in self._operations.connections() if status.name == name), None)
-        if found is None:
-            return answers.problem(PROBLEMS["no_route"], "no connection has that name")
-        if found.state == NOT_APPLICABLE:
-            return answers.problem(PROBLEMS["no_route"], "this connection needs no token", connection=name)
-        try:
-            await self._operations.renew(name)
-        except Refusal as refusal:
-            return answers.problem(refusal.problem, refusal.detail, connection=name, retry_after=refusal.retry_after)
-        now = next((status for status in self._operations.connections() if status.name == name), found)
-        return answers.data(now.as_json())
-
-    async def _metrics(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._scrapes >= _SCRAPES:
-            return answers.problem(PROBLEMS["overloaded"], "too many scrapes at once", retry_after=1)
-        self._scrapes += 1
-        try:
-            async with asyncio.timeout(self._scrape_seconds):
-                exposition = await self._scrape(request.headers.get("Accept", ""))
-                response = answers.stream(exposition.content_type)
-                await response.prepare(request)
-                for piece in exposition.pieces if request.method == "GET" else ():
-                    await response.write(piece)
-                    # `write` waits only for a full buffer; the data path gets its turn after each piece.
-                    await asyncio.sleep(0)
-                await response.write_eof()
-                return response
-        except TimeoutError:
-            # Whoever reads this slowly would keep others from their scrape.
-            if request.transport is not None:
-                request.transport.abort()
-            raise
-        finally:
-            self._scrapes -= 1
-
-
-def _visit(request: web.BaseRequest) -> Visit:
-    transport = request.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    local = transport.get_extra_info("sockname") if transport is not None else None
-    return Visit(
-        method=request.method,
-        # Anything but a pair is a unix socket's path; no transport: the peer is gone, and is nobody.
-        peer=str(peer[0]) if isinstance(peer, tuple) else "" if transport is not None else "gone",
-        local=str(local[0]) if isinstance(local, tuple) else "",
-        fields=request.headers,
-        has_body=request.body_exists,
-    )
-
-
-def _verdict(*, good: bool, word: str) -> web.Response:
-    return answers.text(f"{word}\n") if good else answers.text(f"not {word}\n", 503)
+                assert_never(called.route.page)
 
 
 def _wrong_method(allow: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""What the admin listener shows of each connection, and what it may do: the port that the runtime fills."""
+"""What the admin listener shows of each connection, and what a scrape of the metrics gives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 NOT_APPLICABLE = "not_applicable"
 
@@ -16,8 +16,9 @@ NOT_APPLICABLE = "not_applicable"
 class ConnectionStatus:
     """One connection now; times are seconds since the epoch.
 
-    `state` is one of the closed set of states, `not_applicable` without an iClient. `last_error` and `next_action` are
-    our own words, never a server's.
+    `state` is one of the closed set of states, `not_applicable` without an iClient. `last_error`, `next_action` and
+    `warnings` are our own words, never a server's. `redirect_url` is what an interactive grant has to register;
+    `authorize_url` is the path on this listener where it begins.
     """
 
     name: str
@@ -31,6 +32,11 @@ class ConnectionStatus:
     next_attempt_at: float | None = None
     required: bool = False
     prefetch: bool = False
+    redirect_url: str | None = None
+    authorize_url: str | None = None
+    can_revoke: bool = False
+    can_authorize: bool = False
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, str | None]:
         """Return the row of `/api/connections`; times as RFC 3339 in UTC."""
@@ -44,25 +50,14 @@ class ConnectionStatus:
             "last_error": self.last_error,
             "next_action": self.next_action,
             "next_attempt_at": _time(self.next_attempt_at),
-            "redirect_url": None,
-            "authorize_url": None,
+            "redirect_url": self.redirect_url,
+            "authorize_url": self.authorize_url,
         }
 
 
-class Operations(Protocol):
-    """What the admin listener asks of the running proxy."""
-
-    def connections(self) -> Sequence[ConnectionStatus]:
-        """Return every connection's status, in the order of the definitions."""
-        ...
-
-    async def renew(self, name: str) -> None:
-        """Renew the token of that connection now; raises `TokenUnavailable` when none comes."""
-        ...
-
-    def quit(self) -> None:
-        """Begin to drain, as SIGTERM does."""
-        ...
+def named(connections: Iterable[ConnectionStatus], name: str) -> ConnectionStatus | None:
+    """Return the connection of that name; None when there is none."""
+    return next((status for status in connections if status.name == name), None)
 
 
 class Exposition(Protocol):

@@ -47,18 +47,58 @@ class AdminClient:
         rows: list[Row] = json.loads(self._ask("GET", "/api/connections"))
         return rows
 
+    def connection(self, name: str) -> Row:
+        """Return one row; raises `AdminRefusalError` (404) for an unknown name."""
+        rows = self.connections()
+        found = next((row for row in rows if row["name"] == name), None)
+        if found is None:
+            names = ", ".join(str(row["name"]) for row in rows) or "none"
+            raise AdminRefusalError(404, f"no connection is called {name!r}; there are: {names}")
+        return found
+
     def renew(self, connection: str) -> Row:
         """Have that connection's token renewed; return its row afterwards."""
-        row: Row = json.loads(self._ask("POST", f"/api/connections/{quote(connection, safe='')}/renew"))
-        return row
+        return self._act(connection, "renew")
+
+    def revoke(self, connection: str) -> dict[str, str]:
+        """Have the grant given back and forgotten; return for each token what became of it, best `revoked`."""
+        outcomes: list[str] = self._act(connection, "revoke")["outcomes"]
+        parts = (outcome.partition(": ") for outcome in outcomes)
+        return {token: code for token, _, code in parts}
+
+    def test(self, connection: str) -> Row:
+        """Have the connection's `ping` sent; return `status` (None without a response), `good`, `detail` and `ms`."""
+        return self._act(connection, "test")
+
+    def authorize(self, connection: str) -> Row:
+        """Begin an authorization whose redirect is brought by hand; return `authorization_url` and `session`."""
+        return self._act(connection, "authorize")
+
+    def redeem(self, connection: str, url: str, session: str) -> Row:
+        """Hand over the URL that the browser was redirected to; return the connection's row afterwards."""
+        return self._act(connection, "redeem", {"url": url, "session": session})
+
+    def device(self, connection: str) -> Row:
+        """Begin a device authorization; return `user_code`, `verification_uri`, `…_complete` and `expires_in`."""
+        return self._act(connection, "device")
+
+    def reload(self) -> Row:
+        """Have the definitions read again; return `applied`, `changed` and `faults`."""
+        report: Row = json.loads(self._ask("POST", "/api/reload"))
+        return report
 
     def probe(self, path: str) -> tuple[int, str]:
         """Return the status and the text of a probe; raises `NotRunningError` when nobody answers."""
         status, body = self._exchange("GET", path)
         return status, body.decode("utf-8", "replace").strip()
 
-    def _ask(self, method: str, path: str) -> bytes:
-        status, body = self._exchange(method, path)
+    def _act(self, connection: str, action: str, content: Row | None = None) -> Row:
+        answer = self._ask("POST", f"/api/connections/{quote(connection, safe='')}/{action}", content)
+        row: Row = json.loads(answer)
+        return row
+
+    def _ask(self, method: str, path: str, content: Row | None = None) -> bytes:
+        status, body = self._exchange(method, path, content)
         if status == 200:
             return body
         try:
@@ -68,13 +108,15 @@ class AdminClient:
             raise NotRunningError(f"what answers at {self._url} is not an iclient-proxy (status {status})") from None
         raise AdminRefusalError(status, reason)
 
-    def _exchange(self, method: str, path: str) -> tuple[int, bytes]:
-        connection = _connection(self._url, self._timeout)
+    def _exchange(self, method: str, path: str, content: Row | None = None) -> tuple[int, bytes]:
+        connection = connection_to(self._url, self._timeout)
         fields = {"Accept": "application/json"}
         if self._credential:
             fields["Authorization"] = f"Bearer {self._credential}"
         try:
-            connection.request(method, path, headers=fields)
+            if content is not None:
+                fields["Content-Type"] = "application/json"
+            connection.request(method, path, body=None if content is None else json.dumps(content), headers=fields)
             response = connection.getresponse()
             return response.status, response.read(_ANSWER_MAX)
         except (OSError, HTTPException) as error:
@@ -98,7 +140,8 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _connection(url: str, timeout: float) -> HTTPConnection:
+def connection_to(url: str, timeout: float) -> HTTPConnection:
+    """Return a connection to `http://HOST:PORT` or `unix:/PATH`, not yet open; raises `NotRunningError`."""
     if url.startswith("unix:"):
         return _UnixConnection(url.removeprefix("unix:"), timeout)
     scheme, separator, rest = url.partition("://")

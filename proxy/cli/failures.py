@@ -16,6 +16,10 @@ class UsageError(Exception):
     """The command line names something that is not there."""
 
 
+class InputError(Exception):
+    """A file that a command was given is not what it should be."""
+
+
 def tell(error: Exception, *, debug: bool = False) -> int:
     """Print what went wrong and return the exit status.
 
@@ -36,6 +40,8 @@ def tell(error: Exception, *, debug: bool = False) -> int:
             lines, status = [f"iclient-proxy: {error.problem.title}: {error.detail}"], os.EX_UNAVAILABLE
         case UsageError():
             lines, status = [f"iclient-proxy: {error}"], _USAGE
+        case InputError():
+            lines, status = [f"iclient-proxy: {error}"], os.EX_DATAERR
         case _:
             lines, status = _internal(error, debug=debug), os.EX_SOFTWARE
     sys.stderr.write("\n".join(lines) + "\n")

@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.definitions.json_path import PathError, compile_path
 from proxy.definitions.kinds import Kind, Text, scalar
 from proxy.definitions.models import AuthErrorRule, AuthErrors
-from proxy.definitions.nodes import Mapping, Node, Sequence, described, shown
+from proxy.definitions.nodes import Mapping, Node, Scalar, Sequence, described, shown
 from proxy.definitions.reading import UnreadableError
 from proxy.definitions.shapes import Block, Key, ListOf
 
@@ -20,6 +21,8 @@ Rules = tuple[tuple[AuthErrorRule, Node], ...]
 LOWEST: Final = 200  # 1xx are passed on before the response is looked at
 HIGHEST: Final = 599
 _ALL: Final = frozenset(range(LOWEST, HIGHEST + 1))
+_BODILESS: Final = frozenset((204, 304))  # RFC 9110 §6.4.1
+_SAYING_NOTHING: Final = ("", "null", "false")  # a path without values passes over these
 # The challenge that says the token is good but not enough for this: renewing would not help (built into `never`).
 BUILT_IN_NEVER: Final = "insufficient_scope"
 _STATUS: Final = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
@@ -59,6 +62,46 @@ def _rule_name(text: str) -> tuple[str, str] | None:
     return None if fits else ("invalid_name", "a rule's name has at most 63 letters, digits and _ . : - [ ]")
 
 
+@dataclass(frozen=True)
+class Values(Kind[tuple[str, ...]]):
+    """A list of values, or text with commas between them."""
+
+    def read(self, node: Node, reading: Reading) -> tuple[str, ...]:
+        if isinstance(node, Sequence):
+            values = ListOf(Text("a value")).read(node, reading)
+        elif isinstance(node, Scalar) and not node.is_null:
+            parts = node.text.split(",")
+            values = tuple(part for part in (part.strip() for part in parts) if part)
+        else:
+            raise reading.refused(node, "wrong_type", f"expected a list of values or text, found {described(node)}")
+        if not values:
+            raise reading.refused(
+                node, "rule_never_matches", "no value at all never matches; leave the key out for any"
+            )
+        return values
+
+    def schema(self) -> dict[str, Any]:
+        one = Text("a value").schema()
+        return {"anyOf": [{"type": "array", "items": one, "minItems": 1}, one]}
+
+
+def _body_path(text: str) -> tuple[str, str] | None:
+    if text.startswith("/"):
+        from proxy.definitions.xpath import XPath, XPathError
+
+        try:
+            XPath(text)
+        except XPathError:
+            message = "this is no XPath 1.0 expression; prefixes are unknown here, local-name() serves"
+            return "invalid_path", message
+        return None
+    try:
+        compile_path(text)
+    except PathError as error:
+        return "invalid_path", f'{error}; a path is written like error.code, errors[0].code or ["odd.key"]'
+    return None
+
+
 def _error_code(text: str) -> tuple[str, str] | None:
     # RFC 6750 §3: what may stand in error="…".
     fits = re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]{1,200}", text)
@@ -72,6 +115,13 @@ RULE: Final = Block(
         "status": Key(ListOf(StatusRange(), one=True), "Statuses and ranges of statuses, such as 401 or 400-403."),
         "www_authenticate": Key(
             Text("an error code", _error_code), "Some challenge of WWW-Authenticate has this error."
+        ),
+        "path": Key(
+            Text("a path", _body_path),
+            "Where the body has its error, as in error.code; XPath 1.0 on XML bodies if it begins with a slash.",
+        ),
+        "values": Key(
+            Values(), "What may stand there, compared as text; * at the end stands for any rest. Default: anything."
         ),
     },
 )
@@ -143,9 +193,11 @@ def _rules(node: Sequence | None, group: str, reading: Reading) -> Rules:
             continue
         if fields.broken:
             continue
-        if not fields.nodes.keys() & {"status", "www_authenticate"}:
-            message = "the rule names neither status nor www_authenticate; it would match every response"
+        if not fields.nodes.keys() & {"status", "www_authenticate", "path"}:
+            message = "the rule names neither status nor path nor www_authenticate; it would match every response"
             reading.fault(item, "rule_empty", message)
+        elif "values" in fields and "path" not in fields:
+            reading.fault(fields.nodes["values"], "no_effect", "values has no effect without a path; add it")
         elif fields.values.get("status") == ():
             reading.fault(fields.nodes["status"], "rule_never_matches", "an empty list of statuses never matches")
         else:
@@ -156,6 +208,8 @@ def _rules(node: Sequence | None, group: str, reading: Reading) -> Rules:
 def _unreachable(rule: AuthErrorRule) -> str:
     if rule.www_authenticate == BUILT_IN_NEVER:
         return f"this rule never matches: {BUILT_IN_NEVER} says that the token is good, so it is built into never"
+    if rule.path is not None and _statuses(rule) <= _BODILESS:
+        return "this rule never matches: a response with this status has no body"
     return "this rule never matches: never covers all of it"
 
 
@@ -163,11 +217,26 @@ def _reachable(rule: AuthErrorRule, never: tuple[AuthErrorRule, ...]) -> bool:
     """Tell whether some response matches the rule and none of `never`."""
     if rule.www_authenticate == BUILT_IN_NEVER:
         return False
-    left = _statuses(rule)
+    left = _statuses(rule) - (_BODILESS if rule.path is not None else frozenset())
     for other in never:
-        if other.www_authenticate is None or other.www_authenticate == rule.www_authenticate:
+        if other.www_authenticate in {None, rule.www_authenticate} and _asks_no_more(other, rule):
             left -= _statuses(other)
     return bool(left)
+
+
+def _asks_no_more(other: AuthErrorRule, rule: AuthErrorRule) -> bool:
+    """Tell whether every body that fits `rule` fits `other`."""
+    if other.path is None:
+        return True
+    if other.path != rule.path:
+        return False
+    if not other.values:  # any value that says something
+        return not any(_within(nothing, value) for nothing in _SAYING_NOTHING for value in rule.values)
+    return bool(rule.values) and all(any(_within(value, wide) for wide in other.values) for value in rule.values)
+
+
+def _within(value: str, wide: str) -> bool:
+    return value == wide or (wide.endswith("*") and value.removesuffix("*").startswith(wide[:-1]))
 
 
 def _statuses(rule: AuthErrorRule) -> frozenset[int]:

@@ -6,37 +6,42 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions import domains
-from proxy.definitions.auth_errors import AuthErrorsKind
-from proxy.definitions.iclients import (
-    CONNECTION_KEYS,
-    ICLIENT,
-    Registration,
-    UrlText,
-    Words,
-    check_grant,
-    iclient,
-    split_scopes,
+from proxy.definitions.auth_errors import AuthErrorsKind, StatusRange
+from proxy.definitions.grants import CONNECTION_KEYS, check_grant, goes_with, named
+from proxy.definitions.iclients import ICLIENT, Registration, Words, iclient, split_scopes
+from proxy.definitions.kinds import Choice, Duration, Flag, Kind, Size, Text
+from proxy.definitions.models import (
+    AuthErrors,
+    Connection,
+    HeaderPlacement,
+    Ping,
+    Replay,
+    Route,
+    SendTokenVia,
+    Timeouts,
 )
-from proxy.definitions.kinds import PLACEHOLDER, Choice, Duration, Flag, Kind, Size, Text, scalar
-from proxy.definitions.later import not_yet
-from proxy.definitions.models import AuthErrors, Connection, HeaderPlacement, Replay, Route, SendTokenVia, Timeouts
 from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
-from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, Header, Headers, send_token_via
+from proxy.definitions.placeholders import references
+from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, send_token_via
+from proxy.definitions.resolve import Bearings, check_registration, resolved_header, scope_of
 from proxy.definitions.routes import ROUTE, path_fault
 from proxy.definitions.shapes import Block, Fields, Key, ListOf
 from proxy.definitions.spelling import hint
-from proxy.definitions.tls import TLS, may_be_insecure, tls_of
+from proxy.definitions.templated import Header, Headers, MapOf, UrlText
+from proxy.definitions.tls import TLS, tls_of
+from proxy.definitions.upstream_url import base_url
 from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
 
+    from proxy.definitions.placeholders import Template, UrlTemplate
     from proxy.definitions.reading import Reading
 
 # Without an iClient there is no token, and these are about nothing else.
 TOKEN_KEYS: Final = (
-    "username", "password", "scopes", "send_token_via", "auth_errors", "on_client_credential", "replay",
-    "on_no_token", "required", "prefetch",
+    "username", "password", "refresh_token", "scopes", "send_token_via", "auth_errors", "on_client_credential",
+    "replay", "on_no_token", "required", "prefetch",
 )  # fmt: skip
 
 
@@ -64,6 +69,13 @@ def _method(text: str) -> tuple[str, str] | None:
     return None if TOKEN.fullmatch(text) else ("invalid_name", f"{shown(text)} is not a method")
 
 
+def _ping_path(text: str) -> tuple[str, str] | None:
+    path, _, query = text.partition("?")
+    if any(not "\x21" <= char <= "\x7e" or char == "#" for char in query):
+        return "invalid_path", "a query has visible ASCII characters only, and no fragment"
+    return path_fault(path)
+
+
 def _host_claim(text: str) -> tuple[str, str] | None:
     try:
         domains.canonical_host(text.removeprefix("*."))
@@ -85,8 +97,11 @@ CONNECTION: Final = Block(
         "hosts": Key(
             ListOf(Text("a host", _host_claim)), "Hosts that the forward listener claims; by default that of base_url."
         ),
+        "settings": Key(MapOf(Value()), "Values for placeholders."),
+        "secrets": Key(MapOf(SecretValue()), "Secrets for placeholders."),
         "username": Key(Value(), "User name of the password grant."),
         "password": Key(SecretValue(), "Password of the password grant."),
+        "refresh_token": Key(SecretValue(), "Refresh token to begin with; another one here wins over the store."),
         "headers": Key(Headers(), "Headers set on every request; null removes one."),
         "scopes": Key(Words(), "Overrides those of the iClient."),
         "send_token_via": Key(SEND_TOKEN_VIA, "Overrides that of the iClient."),
@@ -130,6 +145,17 @@ CONNECTION: Final = Block(
             "How long the upstream may take.",
         ),
         "tls": Key(TLS, "TLS with the upstream."),
+        "ping": Key(
+            Block(
+                "ping",
+                {
+                    "method": Key(Text("a method", _method), "Method.", default="GET"),
+                    "path": Key(Text("a path", _ping_path), "Path under base_url, with its query.", default="/"),
+                    "status": Key(ListOf(StatusRange(), one=True), "Statuses that are good.", default=["200-399"]),
+                },
+            ),
+            "The request of `iclient-proxy ping`.",
+        ),
         "on_no_token": Key(Choice(("fail", "passthrough")), "What happens while there is no token.", default="fail"),
         "required": Key(Flag(), "Readiness waits for the first token.", default=False),
         "prefetch": Key(Flag(), "Get the first token at start.", default=True),
@@ -139,92 +165,72 @@ CONNECTION: Final = Block(
 
 
 def connection(
-    name: str,
-    fields: Fields,
-    found_route: Route | None,
-    registrations: MappingOf[str, Registration | None],
-    reading: Reading,
-    *,
-    complete: bool,
+    name: str, fields: Fields, found_route: Route | None, registration: Registration | None, reading: Reading
 ) -> Connection | None:
-    """Check a connection as a whole and return it, None where it has a fault.
-
-    `registrations` has the iClients by name, None for one with a fault. `complete` is False where a file could not be
-    read: what is missing may stand there.
-    """
+    """Check a connection as a whole and return it, None where it has a fault."""
     before = reading.refusals
-    registration = _registration(name, fields, registrations, reading, complete=complete)
     values = dict(fields.values)
-    url = _base_url(fields, reading)
-    tls = tls_of(fields, reading)
-    if "iclient" not in fields:
-        for key in TOKEN_KEYS:
-            if fields.own(key):
-                reading.fault(fields.nodes[key], "no_effect", f"{key} has no effect without an iclient; remove it")
-    placement = SendTokenVia(header=HeaderPlacement())
     scopes: tuple[str, ...] = ()
-    auth_errors = AuthErrors()
     if registration is not None:
-        check_grant(fields, CONNECTION_KEYS, registration.iclient.grant_type, reading)
         delimiter = registration.iclient.scope_delimiter
         scopes = split_scopes(fields, delimiter, reading) if "scopes" in fields else registration.iclient.scopes
+    known = {key: values[key] for key in (*CONNECTION_KEYS, "settings", "secrets") if key in values}
+    draft = Connection(
+        name=name, iclient=registration.iclient if registration else None, base_url="", scopes=scopes, **known
+    )
+    # Where a value that templates name can't be read, or the iClient has a fault, their paths say nothing.
+    readable = all(key in values for key in (*CONNECTION_KEYS, "settings", "secrets") if key in fields)
+    scope = scope_of(draft, registration)
+    headers: tuple[Header, ...] = values.get("headers", ())
+    paths = _paths(values.get("base_url"), headers) | (registration.paths if registration else frozenset())
+    _check_used(fields, registration, paths, reading)
+    if readable and registration is not None:
+        at = fields.nodes["iclient"] if fields.own("iclient") else fields.node
+        check_registration(registration, at, scope, reading)
+    fits = readable and (registration is not None or "iclient" not in fields)
+    grant = registration.iclient.grant_type if registration is not None else None
+    bearings = Bearings(scope, grant, fields.node)
+    url = base_url(fields, bearings if fits else None, reading)
+    tls = tls_of(fields, reading)
+    placement = SendTokenVia(header=HeaderPlacement())
+    auth_errors = AuthErrors()
+    if registration is not None:
         placement = registration.send_token_via or placement
         auth_errors = values.get("auth_errors") or registration.auth_errors or auth_errors
     if "send_token_via" in values:
         placement = send_token_via(values["send_token_via"], reading) or placement
-    headers: tuple[Header, ...] = values.get("headers", ())
-    if "iclient" in fields and placement.header is not None:
-        for header in headers:
-            if header.name.lower() == placement.header.name.lower() and not header.node.path.startswith("defaults."):
-                reading.fault(
-                    header.node, "header_forbidden", f"{header.name} carries the token here; it can't be set as well"
-                )
+    _check_token_header(fields, headers, placement, reading)
+    kept = [header for header in headers if not _carries_token(header, placement, registration)]
+    written = tuple((header.name, _resolved(header, bearings, reading) if fits else header.value) for header in kept)
     if fields.broken or reading.refusals > before or url is None:
         return None
     return Connection(
         name=name,
-        iclient=registration.iclient if registration else None,
-        base_url=str(url) if url.path_and_query != "/" else str(url).removesuffix("/"),
+        iclient=draft.iclient,
+        base_url=url,
         route=found_route,
-        hosts=tuple(claim.lower() for claim in values["hosts"]) if "hosts" in values else (url.host,),
-        headers=tuple(
-            (header.name, header.value) for header in headers if not _carries_token(header, placement, registration)
-        ),
+        hosts=_hosts(values, url),
+        headers=written,
         scopes=scopes,
         send_token_via=placement,
         auth_errors=auth_errors,
         replay=Replay(**values["replay"].values) if "replay" in values else Replay(),
         timeouts=Timeouts(**values["timeouts"].values) if "timeouts" in values else Timeouts(),
+        ping=Ping(**values["ping"].values) if "ping" in values else Ping(),
         tls=tls,
         **{key: values[key] for key in _PLAIN if key in values and (registration is not None or key not in TOKEN_KEYS)},
-        **_credentials(values, registration),
+        **_credentials(values, registration, paths),
     )
 
 
-_PLAIN: Final = (
-    "on_client_credential", "allowed_paths", "allowed_methods", "rewrite_location", "on_no_token",
-    "required", "prefetch", "allow_insecure",
-)  # fmt: skip
-
-
-def _carries_token(header: Header, placement: SendTokenVia, registration: Registration | None) -> bool:
-    """Tell whether a header that comes from `defaults` stands where this connection's token goes."""
-    return (
-        registration is not None
-        and placement.header is not None
-        and header.name.lower() == placement.header.name.lower()
-    )
-
-
-def _credentials(values: dict[str, Any], registration: Registration | None) -> dict[str, Any]:
-    """User name and password, where the grant makes use of them: defaults may name them for others."""
-    uses = registration is not None and registration.iclient.grant_type == "password"
-    return {key: values[key] for key in CONNECTION_KEYS if key in values} if uses else {}
-
-
-def _registration(
+def registration_of(
     name: str, fields: Fields, registrations: MappingOf[str, Registration | None], reading: Reading, *, complete: bool
 ) -> Registration | None:
+    """Return the iClient of a connection, None where it has none or that has a fault.
+
+    `registrations` has the iClients by name, None for one with a fault. `complete` is False where a file could not be
+    read: what is missing may stand there.
+    """
     written = fields.values.get("iclient")
     if written is None:
         return None
@@ -238,37 +244,68 @@ def _registration(
     return registrations.get(written)
 
 
-def _base_url(fields: Fields, reading: Reading) -> domains.OAuthUrl | None:
-    """Check `base_url` and return it taken apart."""
-    if "base_url" not in fields:
-        reading.fault(
-            fields.node,
-            "missing_key",
-            "base_url is missing; write where requests go, as in https://api.example.com",
-            fields.path("base_url"),
-        )
-        return None
-    if "base_url" not in fields.values:
-        return None
-    node = scalar(fields.nodes["base_url"], reading, "a URL")
-    if PLACEHOLDER.search(node.text):
-        reading.fault(node, "not_supported_yet", not_yet("a placeholder in braces"))
-        return None
-    try:
-        url = domains.parse_url(node.text)
-    except domains.DomainError as error:
-        reading.fault(node, error.code, error.message)
-        return None
-    if "?" in url.path_and_query:
-        reading.fault(node, "invalid_url", "base_url has no query; write it in the requests")
-    elif (wrong := path_fault(url.path_and_query)) is not None:
-        reading.fault(node, *wrong)
-    elif domains.is_metadata(url.host):
-        reading.fault(node, "metadata_address", f"{url.host} is a metadata or link-local address; it is refused always")
-    elif url.scheme == "http" and not domains.is_loopback(url.host):
-        if may_be_insecure(fields):
-            reading.warn(node, "insecure_url", f"requests and tokens go to {url.authority} in clear")
-        else:
-            message = "http sends the token in clear; use https, or set allow_insecure: true on this connection"
-            reading.fault(node, "insecure_url", message)
-    return url
+_PLAIN: Final = (
+    "settings", "secrets", "on_client_credential", "allowed_paths", "allowed_methods", "rewrite_location",
+    "on_no_token", "required", "prefetch", "allow_insecure",
+)  # fmt: skip
+
+
+def _paths(url: UrlTemplate | None, headers: tuple[Header, ...]) -> frozenset[str]:
+    """Return the paths that a connection's own templates name."""
+    templates: list[Template | UrlTemplate] = [header.value for header in headers if header.value is not None]
+    if url is not None:
+        templates.append(url)
+    return frozenset(reference.path for template in templates for reference in references(template))
+
+
+def _check_used(fields: Fields, registration: Registration | None, paths: frozenset[str], reading: Reading) -> None:
+    """Fault where a key is missing that the grant needs, or one is written that nothing makes use of."""
+    if "iclient" not in fields:
+        for key in TOKEN_KEYS:
+            if fields.own(key) and not named(key, paths):
+                reading.fault(fields.nodes[key], "no_effect", f"{key} has no effect without an iclient; remove it")
+    elif registration is not None:
+        grant = registration.iclient.grant_type
+        check_grant(fields, CONNECTION_KEYS, grant, paths, reading)
+        if not goes_with("scopes", grant) and fields.own("scopes") and not named("scopes", paths):
+            message = f"scopes has no effect with grant_type {grant}; remove it"
+            reading.fault(fields.nodes["scopes"], "no_effect", message)
+
+
+def _check_token_header(fields: Fields, headers: tuple[Header, ...], placement: SendTokenVia, reading: Reading) -> None:
+    if "iclient" not in fields or placement.header is None:
+        return
+    for header in headers:
+        if header.name.lower() == placement.header.name.lower() and not header.node.path.startswith("defaults."):
+            reading.fault(
+                header.node, "header_forbidden", f"{header.name} carries the token here; it can't be set as well"
+            )
+
+
+def _carries_token(header: Header, placement: SendTokenVia, registration: Registration | None) -> bool:
+    """Tell whether a header that comes from `defaults` stands where this connection's token goes."""
+    return (
+        registration is not None
+        and placement.header is not None
+        and header.name.lower() == placement.header.name.lower()
+    )
+
+
+def _resolved(header: Header, bearings: Bearings, reading: Reading) -> Template | None:
+    return None if header.value is None else resolved_header(header.node, header.value, bearings, reading)
+
+
+def _credentials(values: dict[str, Any], registration: Registration | None, paths: frozenset[str]) -> dict[str, Any]:
+    """User name, password and refresh token, where something makes use of them: defaults may name them for others."""
+    return {
+        key: values[key]
+        for key in CONNECTION_KEYS
+        if key in values
+        and (named(key, paths) or (registration is not None and goes_with(key, registration.iclient.grant_type)))
+    }
+
+
+def _hosts(values: dict[str, Any], url: str | UrlTemplate) -> tuple[str, ...]:
+    if "hosts" in values:
+        return tuple(claim.lower() for claim in values["hosts"])
+    return (domains.parse_url(url).host,) if isinstance(url, str) else ()

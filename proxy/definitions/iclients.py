@@ -1,74 +1,63 @@
-"""iClients: their keys, which key goes with which grant, and where their secrets may be sent."""
+"""iClients: their keys, and what has to fit together in one before any connection is looked at."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions import domains
 from proxy.definitions.auth_errors import AuthErrorsKind
-from proxy.definitions.kinds import (
-    PLACEHOLDER,
-    Choice,
-    Duration,
-    Flag,
-    Kind,
-    RatioOrDuration,
-    Text,
-    scalar,
-    without_placeholder,
+from proxy.definitions.client_auth import CHOICES, client_auth_of
+from proxy.definitions.endpoints import (
+    DomainList,
+    Endpoint,
+    Issuer,
+    RedirectUrl,
+    check_reserved,
+    endpoints_of,
+    valid_domains_of,
 )
-from proxy.definitions.later import not_yet
+from proxy.definitions.grants import GRANTS, ICLIENT_KEYS, NAMED_BY, check_grant
+from proxy.definitions.jwt import JWT, check_audience, jwt_of
+from proxy.definitions.kinds import Choice, Duration, Flag, Kind, RatioOrDuration, Text, without_placeholder
 from proxy.definitions.models import AuthErrors, IClient, SendTokenVia
 from proxy.definitions.nodes import Node, Scalar, Sequence, described
+from proxy.definitions.permitted import Place, check_place
+from proxy.definitions.placeholders import Template, TemplateMap, references
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import Block, Fields, Key, ListOf
+from proxy.definitions.requests import PLACES, REQUEST, Override, check_credentials, override_of
+from proxy.definitions.shapes import Block, Fields, Key, ListOf, Nullable
+from proxy.definitions.templated import MapOf, TemplateValue, UrlText, child
 from proxy.definitions.tls import TLS, tls_of
+from proxy.definitions.token_exchange import TOKEN_EXCHANGE, token_exchange_of
 from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
+    from proxy.definitions.models import Jwt
+    from proxy.definitions.placeholders import Tree, UrlTemplate
     from proxy.definitions.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A template with the key it stands at and the place it has among the requests."""
+
+    node: Node
+    place: Place
+    template: Template | TemplateMap | tuple[Tree, ...] | UrlTemplate
 
 
 @dataclass(frozen=True)
 class Registration:
-    """An iClient and what its connections inherit unless they write it themselves."""
+    """An iClient and what its connections need to know beside: what they inherit, and its templates."""
 
     iclient: IClient
+    node: Node
     send_token_via: SendTokenVia | None
     auth_errors: AuthErrors | None
-
-
-@dataclass(frozen=True)
-class Grant:
-    """The keys that go with a grant; any other key of `GRANT_KEYS` has no effect with it."""
-
-    required: frozenset[str]
-    optional: frozenset[str]
-
-
-# Columns of the matrix that have a key today, those of the connection among them.
-CONNECTION_KEYS: Final = ("username", "password")
-ICLIENT_KEYS: Final = ("token_url", "client_id", "client_secret", "scopes")
-GRANTS: Final[dict[str, Grant]] = {
-    "client_credentials": Grant(frozenset({"token_url"}), frozenset({"client_id", "client_secret", "scopes"})),
-    "password": Grant(
-        frozenset({"token_url", "username", "password"}), frozenset({"client_id", "client_secret", "scopes"})
-    ),
-}
-
-
-@dataclass(frozen=True)
-class UrlText(Kind[str]):
-    """A URL as written; whether it may be used is decided where its domains are known."""
-
-    def read(self, node: Node, reading: Reading) -> str:
-        return scalar(node, reading, "a URL").text
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://"}
+    templates: tuple[Placed, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    paths: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -86,40 +75,6 @@ class Words(Kind[tuple[str, ...] | str]):
         return {"anyOf": [{"type": "array", "items": Text("a scope").schema()}, {"type": "string"}]}
 
 
-@dataclass(frozen=True)
-class DomainList(Kind[tuple[str, ...]]):
-    """`valid_domains`: a list, or text with commas; every entry is checked where it stands."""
-
-    def read(self, node: Node, reading: Reading) -> tuple[str, ...]:
-        entries: list[tuple[str, Node]]
-        if isinstance(node, Sequence):
-            entries = [(without_placeholder(scalar(item, reading, "a domain"), reading), item) for item in node.items]
-        else:
-            text = without_placeholder(scalar(node, reading, "a list of domains"), reading)
-            entries = [(part.strip(), node) for part in text.split(",")]
-        if not entries:
-            raise reading.refused(
-                node,
-                "valid_domain_invalid",
-                "the list is empty, so no request would be allowed; remove it for the default",
-            )
-        broken = False
-        for entry, where in entries:
-            try:
-                domains.parse_valid_domain(entry)
-            except domains.DomainError as error:
-                reading.fault(where, error.code, error.message)
-                broken = True
-        if broken:
-            raise UnreadableError
-        return tuple(entry for entry, _ in entries)
-
-    def schema(self) -> dict[str, Any]:
-        return {
-            "anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string", "minLength": 1}]
-        }
-
-
 def _path(text: str) -> tuple[str, str] | None:
     return (
         None
@@ -131,20 +86,37 @@ def _path(text: str) -> tuple[str, str] | None:
 ICLIENT: Final = Block(
     "iclient",
     {
-        "client_id": Key(Value(), "Client ID."),
+        "client_id": Key(TemplateValue(), "Client ID."),
         "client_secret": Key(SecretValue(), "Client secret."),
-        "grant_type": Key(Choice(tuple(GRANTS), "grant_type"), "Grant type."),
+        "grant_type": Key(Choice(tuple(GRANTS)), "Grant type."),
+        "pkce": Key(Choice(("S256", "plain", "off")), "Code challenge method.", default="S256"),
         "client_auth": Key(
-            Choice(("client_secret_basic", "client_secret_post", "none"), "client_auth"),
-            "How the client credentials are sent; client_secret_basic with a secret, else none.",
+            Choice(CHOICES),
+            "How the client says who it is; by default client_secret_basic with a secret, else none, "
+            "and with jwt and client_credentials private_key_jwt or client_secret_jwt.",
         ),
         "basic_encoding": Key(
             Choice(("form", "raw")), "RFC 6749 §2.3.1, or id and secret as they are.", default="form"
         ),
+        "issuer": Key(Issuer(), "Authorization server; its metadata name the URLs that are not written."),
+        "authorization_url": Key(UrlText(), "Authorization URL."),
         "token_url": Key(UrlText(), "Access token URL."),
+        "revocation_url": Key(UrlText(), "Revoke token URL."),
+        "device_authorization_url": Key(UrlText(), "Device authorization URL (RFC 8628)."),
+        "redirect_url": Key(RedirectUrl(), "Redirect URL; by default /oauth/callback/NAME of the admin listener."),
+        "authorization_params": Key(
+            MapOf(Nullable(TemplateValue())), "Parameters of the authorization request; null removes a default."
+        ),
         "valid_domains": Key(DomainList(), "Domains that OAuth requests may go to; by default those of the URLs."),
         "scopes": Key(Words(), "Scopes: a list, or text split at the delimiter."),
         "scope_delimiter": Key(Text("a delimiter", empty=False), "What stands between scopes.", default=" "),
+        "jwt": Key(JWT, "How assertions are signed."),
+        "settings": Key(MapOf(Value()), "Values for placeholders."),
+        "secrets": Key(MapOf(SecretValue()), "Secrets for placeholders."),
+        "access_token_request": Key(REQUEST, "How the request for an access token differs from the default."),
+        "refresh_token_request": Key(REQUEST, "How the request that refreshes differs from the default."),
+        "revocation_request": Key(REQUEST, "How the request that revokes differs from the default."),
+        "token_exchange": Key(TOKEN_EXCHANGE, "What is exchanged (RFC 8693)."),
         "access_token_path": Key(
             Text("a path", _path), "Where the answer has the access token.", default="access_token"
         ),
@@ -160,50 +132,68 @@ ICLIENT: Final = Block(
         ),
         "send_token_via": Key(SEND_TOKEN_VIA, "Where the token goes in a request."),
         "auth_errors": Key(AuthErrorsKind(), "Which responses mean that the token is no good."),
-        "tls": Key(TLS, "TLS with the token endpoint."),
+        "tls": Key(TLS, "TLS with the authorization server."),
         "allow_insecure": Key(Flag(), "Allows http to exactly the hosts and ports in valid_domains.", default=False),
     },
 )
+
+# Read as a whole or belonging to `Registration`.
+_APART: Final = frozenset({"send_token_via", "auth_errors", "jwt", "token_exchange", *PLACES})
 
 
 def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
     """Check an iClient as a whole and return it, None where it has a fault."""
     before = reading.refusals
     values = dict(fields.values)
-    grant = values.get("grant_type")
+    grant: Any = values.get("grant_type")
     if "grant_type" not in fields:
         reading.fault(
-            fields.node, "missing_key", f"grant_type is missing; write {' or '.join(GRANTS)}", fields.path("grant_type")
-        )
+            fields.node, "missing_key", f"grant_type is missing; write one of {', '.join(GRANTS)}",
+            fields.path("grant_type"),
+        )  # fmt: skip
+    jwt = jwt_of(fields, reading)
+    exchange = token_exchange_of(fields, reading)
+    overrides = {key: override for key in PLACES if (override := override_of(key, fields, reading)) is not None}
+    templates = _templates(fields, jwt, overrides)
+    endpoints = endpoints_of(fields, overrides.values())
+    paths = frozenset(reference.path for placed in templates for reference in references(placed.template))
+    if ("jwt" in fields and jwt is None) or any(key in fields and key not in overrides for key in PLACES):
+        # What can't be read may name anything: no key is said to be without effect.
+        paths |= {path for known in NAMED_BY.values() for path in known}
     if grant is not None:
-        check_grant(fields, ICLIENT_KEYS, grant, reading)
-    client_auth = _client_auth(fields, reading)
+        check_grant(fields, ICLIENT_KEYS, grant, paths, reading, issuer="issuer" in fields)
+        _check_known(templates, grant, reading)
+    _check_revocation(fields, grant, reading)
+    client_auth = client_auth_of(fields, grant, jwt, paths, reading)
+    for override in overrides.values():
+        check_credentials(override, client_auth, reading)
+    check_reserved(fields, reading)
+    for placed in templates:
+        for code, message in check_place(placed.template, placed.place):
+            reading.fault(placed.node, code, message)
     tls = tls_of(fields, reading)
-    valid_domains = _valid_domains(fields, reading)
+    valid_domains = valid_domains_of(fields, endpoints, reading)
+    if jwt is not None and grant != "self_signed_jwt":
+        check_audience(fields, jwt, valid_domains, reading)
     placement = send_token_via(values["send_token_via"], reading) if "send_token_via" in values else None
-    delimiter = values.get("scope_delimiter", " ")
-    scopes = split_scopes(fields, delimiter, reading)
+    scopes = split_scopes(fields, values.get("scope_delimiter", " "), reading)
     if fields.broken or reading.refusals > before or grant is None:
         return None
-    kept = {key: value for key, value in values.items() if key not in {"send_token_via", "auth_errors"}}
+    kept = {key: value for key, value in values.items() if key not in _APART}
     if "keep_alive" in fields.node.entries and "keep_alive" not in fields:
         kept["keep_alive"] = None
     kept |= {"client_auth": client_auth, "tls": tls, "valid_domains": valid_domains, "scopes": scopes}
-    kept |= {
-        "token_url": str(domains.parse_url(values["token_url"])),
-        "refresh_ahead_written": "refresh_ahead" in fields,
-    }
-    return Registration(IClient(name=name, **kept), placement, values.get("auth_errors"))
-
-
-def check_grant(fields: Fields, keys: tuple[str, ...], grant: str, reading: Reading) -> None:
-    """Fault where a key that the grant needs is missing or one is written that it makes no use of."""
-    row = GRANTS[grant]
-    for key in keys:
-        if key in row.required and key not in fields:
-            reading.fault(fields.node, "missing_key", f"grant_type {grant} needs {key}", fields.path(key))
-        elif key not in row.required | row.optional and fields.own(key):
-            reading.fault(fields.nodes[key], "no_effect", f"{key} has no effect with grant_type {grant}; remove it")
+    kept |= {key: override.value for key, override in overrides.items()}
+    kept |= {"jwt": jwt, "token_exchange": exchange, "refresh_ahead_written": "refresh_ahead" in fields}
+    return Registration(
+        IClient(name=name, **kept),
+        fields.nodes.get("redirect_url", fields.node),
+        placement,
+        values.get("auth_errors"),
+        templates,
+        endpoints,
+        paths,
+    )
 
 
 def split_scopes(fields: Fields, delimiter: str, reading: Reading) -> tuple[str, ...]:
@@ -225,66 +215,71 @@ def split_scopes(fields: Fields, delimiter: str, reading: Reading) -> tuple[str,
     return scopes
 
 
-def _client_auth(fields: Fields, reading: Reading) -> str:
-    written: str | None = fields.values.get("client_auth")
-    default = "client_secret_basic" if "client_secret" in fields else "none"
-    client_auth = written or default
-    if "client_auth" in fields and written is None:
-        return default
-    if client_auth != "none":
-        for key in ("client_id", "client_secret"):
-            if key not in fields:
-                reading.fault(fields.node, "missing_key", f"client_auth {client_auth} needs {key}", fields.path(key))
-    elif fields.own("client_secret"):
-        reading.fault(
-            fields.nodes["client_secret"],
-            "no_effect",
-            "client_secret has no effect with client_auth none; remove one of them",
-        )
-    if client_auth != "client_secret_basic" and fields.own("basic_encoding"):
-        reading.fault(
-            fields.nodes["basic_encoding"],
-            "no_effect",
-            f"basic_encoding has no effect with client_auth {client_auth}; remove it",
-        )
-    return client_auth
+_PLACED: Final = {
+    "client_id": Place.CLIENT_ID,
+    "authorization_url": Place.AUTHORIZATION_URL,
+    "token_url": Place.TOKEN_URL,
+    "revocation_url": Place.REVOCATION_URL,
+    "device_authorization_url": Place.DEVICE_AUTHORIZATION_URL,
+    "redirect_url": Place.REDIRECT_URL,
+}
 
 
-def _valid_domains(fields: Fields, reading: Reading) -> tuple[str, ...]:
-    """Check the OAuth URLs against `valid_domains`, or derive it from them."""
-    text: str | None = fields.values.get("token_url")
-    if text is None:
-        return ()
-    node = fields.nodes["token_url"]
-    if PLACEHOLDER.search(text):
-        if placeholder_in_host(text) and "valid_domains" not in fields:
-            reading.fault(
-                node,
-                "valid_domains_required",
-                "the host has a placeholder, so valid_domains has to say which hosts are meant",
+def _templates(fields: Fields, jwt: Jwt | None, overrides: dict[str, Override]) -> tuple[Placed, ...]:
+    """Return every template of an iClient that could be read, one for each leaf at its top level."""
+    found = [
+        Placed(fields.nodes[key], place, fields.values[key]) for key, place in _PLACED.items() if key in fields.values
+    ]
+    for name, template in fields.values.get("authorization_params", ()):
+        if template is not None:
+            found.append(
+                Placed(child(fields.nodes["authorization_params"], name), Place.AUTHORIZATION_PARAMS, template)
             )
-        else:
-            reading.fault(node, "not_supported_yet", not_yet("a placeholder in braces"))
-        return ()
-    try:
-        url = domains.parse_url(text)
-        if "valid_domains" not in fields:
-            written: tuple[str, ...] = (domains.entry_for(url),)
-        elif "valid_domains" in fields.values:
-            written = fields.values["valid_domains"]
-        else:
-            return ()
-        domains.check_url(url, written, fields.values.get("allow_insecure") is True)
-    except domains.DomainError as error:
-        reading.fault(node, error.code, error.message)
-        return ()
-    if url.scheme == "http":
-        reading.warn(node, "insecure_url", f"client credentials and tokens go to {url.authority} in clear")
-    return written
+    if jwt is not None and jwt.token is None:
+        block: Fields = fields.values["jwt"]
+        for key, claims in (("payload", jwt.payload), ("header", jwt.header)):
+            found += _leaves(block.values.get(key), claims, Place.JWT)
+    for override in overrides.values():
+        nodes, value = override.fields.nodes, override.value
+        if value.url is not None:
+            found.append(Placed(nodes["url"], override.place, value.url))
+        for header in override.fields.values.get("headers", ()):
+            if header.value is not None:
+                found.append(Placed(header.node, override.place, header.value))
+        for key, content in (("body", value.body), ("extra", value.extra)):
+            found += _leaves(override.fields.values.get(key), content, override.place)
+    return tuple(found)
 
 
-def placeholder_in_host(url: str) -> bool:
-    """Tell whether a placeholder stands before the path of a URL."""
-    rest = url.split("://", 1)[-1]
-    first = PLACEHOLDER.search(rest)
-    return first is not None and not re.search(r"[/?#]", rest[: first.start()])
+def _leaves(node: Node | None, content: TemplateMap | None, place: Place) -> list[Placed]:
+    if node is None or content is None:
+        return []
+    return [
+        Placed(child(node, name), place, leaf)
+        for name, leaf in content.entries
+        if isinstance(leaf, Template | TemplateMap | tuple)
+    ]
+
+
+def _check_known(templates: tuple[Placed, ...], grant: str, reading: Reading) -> None:
+    """Fault where a template names what only the authorization code grant brings."""
+    if grant == "authorization_code":
+        return
+    for placed in templates:
+        for reference in references(placed.template):
+            if reference.steps[0] == "authorization" or reference.steps[:2] == ("connection", "callback"):
+                message = f"{reference.path} is known only with grant_type authorization_code"
+                reading.fault(placed.node, "placeholder_unresolved", message)
+
+
+def _check_revocation(fields: Fields, grant: str | None, reading: Reading) -> None:
+    """Fault where a revocation request is described that goes nowhere."""
+    block: Fields | None = fields.values.get("revocation_request")
+    if block is None or grant == "self_signed_jwt" or "url" in block:
+        return
+    if fields.own("revocation_request") and "revocation_url" not in fields and "issuer" not in fields:
+        reading.fault(
+            fields.nodes["revocation_request"],
+            "no_effect",
+            "revocation_request has no effect without revocation_url; write where it goes, or remove it",
+        )

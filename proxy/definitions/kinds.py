@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from proxy.definitions.later import LATER_CHOICES, not_yet
+from proxy.definitions.later import LATER_CHOICES
 from proxy.definitions.nodes import Node, Scalar, described, shown
 from proxy.definitions.spelling import hint
 
@@ -55,7 +55,11 @@ def scalar(node: Node, reading: Reading, expected: str) -> Scalar:
 def without_placeholder(node: Scalar, reading: Reading) -> str:
     """Return the source text if no placeholder stands in it."""
     if PLACEHOLDER.search(node.text):
-        raise reading.refused(node, "not_supported_yet", not_yet("a placeholder in braces"))
+        raise reading.refused(
+            node,
+            "no_effect",
+            "a placeholder in braces has no effect here; text that has braces may come from {env: NAME}",
+        )
     return node.text
 
 

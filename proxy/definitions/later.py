@@ -11,25 +11,11 @@ from typing import Final
 LATER_KEYS: Final[dict[str, frozenset[str]]] = {
     "top": frozenset({"state_dir", "egress_proxy"}),
     "store": frozenset({"path", "key", "url", "namespace", "tls", "on_failure", "required"}),
-    "shutdown": frozenset({"revoke"}),
-    "limits": frozenset({"inspect_raw", "inspect_decoded", "inspect_hold"}),
-    "iclient": frozenset(
-        {
-            "provider", "api", "params", "pkce", "issuer", "authorization_url", "revocation_url",
-            "device_authorization_url", "redirect_url", "authorization_params", "jwt", "settings", "secrets",
-            "access_token_request", "refresh_token_request", "revocation_request", "token_exchange",
-        }
-    ),
-    "connection": frozenset({"params", "settings", "secrets", "refresh_token", "ping"}),
-    "rule": frozenset({"path", "values"}),
-    "value": frozenset({"sealed"}),
+    "iclient": frozenset({"provider", "api", "params"}),
+    "connection": frozenset({"params"}),
 }  # fmt: skip
 
 LATER_CHOICES: Final[dict[str, frozenset[str]]] = {
-    "grant_type": frozenset(
-        {"authorization_code", "jwt_bearer", "self_signed_jwt", "refresh_token", "device_code", "token_exchange"}
-    ),
-    "client_auth": frozenset({"client_secret_jwt", "private_key_jwt", "tls_client_auth"}),
     "store.kind": frozenset({"file", "redis"}),
 }
 
@@ -37,7 +23,6 @@ LATER_CHOICES: Final[dict[str, frozenset[str]]] = {
 HARMLESS: Final[dict[str, frozenset[str]]] = {
     "state_dir": frozenset({"null", "~", ""}),
     "egress_proxy": frozenset({"null", "~", ""}),
-    "revoke": frozenset({"false"}),
 }
 
 

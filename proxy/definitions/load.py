@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
 from proxy.definitions import sources
-from proxy.definitions.connections import CONNECTION, connection
+from proxy.definitions.connections import CONNECTION, connection, registration_of
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
 from proxy.definitions.listeners import check_binds, listeners
 from proxy.definitions.models import Definitions, Limits, Listeners, Log, Shutdown
@@ -15,6 +15,7 @@ from proxy.definitions.models import Span as SpanModel
 from proxy.definitions.nodes import Mapping, Node, Place, described
 from proxy.definitions.reader import read
 from proxy.definitions.reading import Reading, UnreadableError
+from proxy.definitions.redirects import check_redirects
 from proxy.definitions.routes import check_routes, route
 from proxy.definitions.shapes import Block, Fields
 from proxy.definitions.table import TOP, merge_files
@@ -99,6 +100,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         )
     registrations = {name: _iclient(name, node, defaults, reading) for name, node in iclients.items()}
     connections = []
+    inline: list[Registration] = []
     routes: list[tuple[Route, Node]] = []
     for name, node in named.items():
         fields = _connection_fields(node, defaults, reading)
@@ -107,11 +109,15 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         found = route(name, fields, reading)
         if found is not None and ("route" not in fields or "route" in fields.values):
             routes.append((found, fields.nodes.get("route", fields.node)))
-        built = connection(name, fields, found, registrations, reading, complete=complete)
+        registration = registration_of(name, fields, registrations, reading, complete=complete)
+        if registration is not None and isinstance(fields.values.get("iclient"), Fields):
+            inline.append(registration)
+        built = connection(name, fields, found, registration, reading)
         if built is not None:
             connections.append(built)
     check_routes(routes, reading)
     listening = _listeners(top, routes, reading)
+    check_redirects([one for one in (*registrations.values(), *inline) if one is not None], listening.admin, reading)
     if reading.faults:
         return None
     return Definitions(

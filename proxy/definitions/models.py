@@ -5,11 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from proxy.secret import Secret
+from proxy.definitions.placeholders import EMPTY, Template, TemplateMap
+from proxy.secret import Secret
 
-Grant = Literal["client_credentials", "password"]
-ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.definitions.keys import SigningKey
+    from proxy.definitions.placeholders import UrlTemplate
+
+Grant = Literal[
+    "authorization_code",
+    "client_credentials",
+    "password",
+    "jwt_bearer",
+    "self_signed_jwt",
+    "refresh_token",
+    "device_code",
+    "token_exchange",
+]
+ClientAuth = Literal[
+    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "none"
+]
+Algorithm = Literal[
+    "HS256",
+    "HS384",
+    "HS512",
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +124,7 @@ class Log:
 class Shutdown:
     drain_delay: float = 5.0
     grace: float = 25.0
+    revoke: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +155,9 @@ class Limits:
     token_connect: float = 3.0
     token_total: float = 10.0
     token_answer: int = 1024 * 1024
+    inspect_raw: int = 64 * 1024
+    inspect_decoded: int = 256 * 1024
+    inspect_hold: float = 2.0
     backoff: Span = Span(min=1.0, max=60.0)
     brake: float = 300.0
     cooldown: Span = Span(min=30.0, max=600.0)
@@ -151,10 +187,16 @@ class SendTokenVia:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthErrorRule:
-    """AND between the parts that are set; `status` holds inclusive ranges, so `401` is `(401, 401)`."""
+    """AND between the parts that are set; `status` holds inclusive ranges, so `401` is `(401, 401)`.
+
+    `path` is a path into a JSON body, or XPath 1.0 where it begins with a slash; without `values` any non-empty value
+    matches. A value that ends in `*` is a prefix.
+    """
 
     name: str
     status: tuple[tuple[int, int], ...] | None = None
+    path: str | None = None
+    values: tuple[str, ...] = ()
     www_authenticate: str | None = None
 
 
@@ -178,15 +220,87 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretFile:
+    """A file whose secret somebody else rotates: read anew for each request. `path` is absolute or as it was named."""
+
+    path: Path
+
+
+RotatedSecret = Secret | SecretFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jwt:
+    """How assertions are made; exactly one of `key` and `token` is set (`token`: a ready-made one)."""
+
+    algorithm: Algorithm | None = None
+    key: SigningKey | None = None
+    key_id: str | None = None
+    x5t: str | None = None  # base64url of the certificate's SHA-1, as the header wants it
+    x5t_s256: str | None = None
+    payload: TemplateMap = EMPTY
+    header: TemplateMap = EMPTY
+    lifetime: float = 300.0
+    token: RotatedSecret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOverride:
+    """How one of the three requests differs from its default; `body` replaces the fields, `extra` adds to them.
+
+    In `headers` and `extra` None removes what would be there.
+    """
+
+    method: Literal["POST", "GET", "PUT", "DELETE"] = "POST"
+    url: UrlTemplate | None = None
+    headers: tuple[tuple[str, Template | None], ...] = ()
+    body: TemplateMap | None = None
+    body_format: Literal["form", "json", "query"] = "form"
+    extra: TemplateMap = EMPTY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenExchange:
+    """RFC 8693 §2.1."""
+
+    subject_token: RotatedSecret
+    subject_token_type: str = "urn:ietf:params:oauth:token-type:access_token"
+    actor_token: RotatedSecret | None = None
+    actor_token_type: str | None = None
+    requested_token_type: str | None = None
+    audience: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IClient:
+    """One registration. A URL that is None is read from the metadata of `issuer`, or not used by the grant.
+
+    `redirect_url` None: the admin listener's `/oauth/callback/NAME`. `settings` and `secrets` are for placeholders.
+    """
+
     name: str
-    client_id: str | None = None
+    client_id: Template | None = None
     client_secret: Secret | None = None
     grant_type: Grant
+    pkce: Literal["S256", "plain", "off"] = "S256"
     client_auth: ClientAuth
     basic_encoding: Literal["form", "raw"] = "form"
-    token_url: str
-    valid_domains: tuple[str, ...]  # never empty: the loader derives the default from the URLs
+    issuer: str | None = None
+    authorization_url: UrlTemplate | None = None
+    token_url: UrlTemplate | None = None
+    revocation_url: UrlTemplate | None = None
+    device_authorization_url: UrlTemplate | None = None
+    redirect_url: Template | None = None
+    authorization_params: tuple[tuple[str, Template | None], ...] = ()
+    valid_domains: tuple[str, ...]  # the loader derives the default from the URLs; empty only for self_signed_jwt
+    jwt: Jwt | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, Secret], ...] = ()
+    access_token_request: RequestOverride = RequestOverride()
+    refresh_token_request: RequestOverride = RequestOverride()
+    revocation_request: RequestOverride = RequestOverride()
+    token_exchange: TokenExchange | None = None
     scopes: tuple[str, ...] = ()
     scope_delimiter: str = " "
     access_token_path: str = "access_token"
@@ -224,17 +338,33 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """The request of `iclient-proxy ping`; `status` holds inclusive ranges that count as good."""
+
+    method: str = "GET"
+    path: str = "/"
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """`iclient` is None where the connection needs no token; inheritance from the iClient is already applied."""
+    """`iclient` is None where the connection needs no token; inheritance from the iClient is already applied.
+
+    `base_url` is text as far as the definitions know it: only where it depends on the token answer is it a template.
+    The same holds for `headers`: what is known is put in already. `settings` and `secrets` are for placeholders.
+    """
 
     name: str
     iclient: IClient | None = None
-    base_url: str
+    base_url: str | UrlTemplate
     route: Route | None = None
     hosts: tuple[str, ...] = ()
     username: str | None = None
     password: Secret | None = None
-    headers: tuple[tuple[str, str | None], ...] = ()  # None removes the header
+    refresh_token: Secret | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, Secret], ...] = ()
+    headers: tuple[tuple[str, Template | None], ...] = ()  # None removes the header
     scopes: tuple[str, ...] = ()
     send_token_via: SendTokenVia = SendTokenVia(header=HeaderPlacement())
     auth_errors: AuthErrors = AuthErrors()
@@ -245,6 +375,7 @@ class Connection:
     replay: Replay = Replay()
     timeouts: Timeouts = Timeouts()
     tls: Tls = Tls()
+    ping: Ping = Ping()
     on_no_token: Literal["fail", "passthrough"] = "fail"
     required: bool = False
     prefetch: bool = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.kinds import Kind, without_placeholder
 from proxy.definitions.nodes import Mapping, Node, Scalar, described
-from proxy.definitions.values import file_text, inline, referred
+from proxy.definitions.values import FORMS, file_text, inline, referred
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from proxy.definitions.reading import Reading
 
 BEGIN: Final = "-----BEGIN"
+_ENCRYPTED: Final = "client_certificate_key_encrypted"
+SOON: Final = 14 * 86400.0  # what remains of a certificate when it is time to say so
 MAX_BYTES: Final = 1024 * 1024  # a whole system bundle of roots has a quarter of that
 
 
@@ -47,19 +49,19 @@ class PrivateKey(Kind[KeyText]):
 
     def read(self, node: Node, reading: Reading) -> KeyText:
         if isinstance(node, Scalar) and node.text.startswith(BEGIN):
-            return private_key(node, _repaired(inline(node, reading)), reading)
-        return private_key(node, _pem(node, reading, secret=True), reading)
+            return private_key(node, _repaired(inline(node, reading)), reading, encrypted=_ENCRYPTED)
+        return private_key(node, _pem(node, reading, secret=True), reading, encrypted=_ENCRYPTED)
 
     def schema(self) -> dict[str, Any]:
         return _SCHEMA
 
 
-_SCHEMA: Final = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/env"}, {"$ref": "#/$defs/file"}]}
+_SCHEMA: Final = {"anyOf": [{"type": "string"}, *({"$ref": f"#/$defs/{form}"} for form in FORMS)]}
 
 
 def _pem(node: Node, reading: Reading, *, secret: bool = False) -> str:
     if isinstance(node, Mapping):
-        text = referred(node, reading)
+        text = referred(node, reading, secret=secret)
     elif isinstance(node, Scalar) and not node.is_null and node.text:
         text = without_placeholder(node, reading)
     else:
@@ -87,41 +89,55 @@ def check_roots(node: Node, pem: str, reading: Reading) -> None:
     _certificates(node, pem, reading)
 
 
-def private_key(node: Node, pem: str, reading: Reading) -> KeyText:
-    """Return the key, or raise `UnreadableError` where it is none or has a passphrase."""
+def private_key(node: Node, pem: str, reading: Reading, *, encrypted: str = "tls_key_encrypted") -> KeyText:
+    """Return the key, or raise `UnreadableError` where it is none or has a passphrase (the fault `encrypted`)."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
     try:
         private = load_pem_private_key(pem.encode(), password=None)
     except TypeError:
-        raise reading.refused(
-            node, "tls_key_encrypted", "the private key is encrypted; write it without a passphrase"
-        ) from None
+        raise reading.refused(node, encrypted, "the private key is encrypted; write it without a passphrase") from None
     except (ValueError, UnsupportedAlgorithm):
         raise reading.refused(node, "tls_pem_invalid", "this is not a private key in PEM") from None
     public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return KeyText(Secret(pem), public)
 
 
-def check_pair(cert: Node, cert_pem: str, key: Node, public: bytes, reading: Reading) -> None:
-    """Fault where the certificate can't be read, has expired or is not begun yet, or has another `public` key."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+def check_pair(
+    cert: Node, cert_pem: str, key: Node, public: bytes, reading: Reading, *, prefix: str = "tls_certificate"
+) -> None:
+    """Fault where the certificate can't be read, has expired or is not begun yet, or has another `public` key.
 
+    The codes begin with `prefix`. One that expires soon is a warning.
+    """
     chain = _certificates(cert, cert_pem, reading)
     if not chain:
         return
     leaf = chain[0]
-    if leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != public:
-        reading.fault(key, "tls_key_mismatch", "the private key does not belong to the certificate")
-    if leaf.not_valid_after_utc.timestamp() <= reading.now:
-        reading.fault(
-            cert, "tls_certificate_expired", f"the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
-        )
+    if _public(leaf) != public:
+        reading.fault(key, f"{prefix}_mismatch", "the private key does not belong to the certificate")
+    end = leaf.not_valid_after_utc
+    if end.timestamp() <= reading.now:
+        reading.fault(cert, f"{prefix}_expired", f"the certificate expired on {end:%Y-%m-%d}")
     elif leaf.not_valid_before_utc.timestamp() > reading.now:
-        reading.fault(
-            cert, "tls_certificate_not_yet_valid", f"the certificate begins on {leaf.not_valid_before_utc:%Y-%m-%d}"
-        )
+        message = f"the certificate begins on {leaf.not_valid_before_utc:%Y-%m-%d}"
+        reading.fault(cert, f"{prefix}_not_yet_valid", message)
+    elif end.timestamp() <= reading.now + SOON:
+        reading.warn(cert, f"{prefix}_expires_soon", f"the certificate expires on {end:%Y-%m-%d}; renew it before")
+
+
+def check_belongs(cert: Node, cert_pem: str, public: bytes, reading: Reading) -> None:
+    """Fault where a certificate can't be read or has another `public` key; its dates are the server's business."""
+    chain = _certificates(cert, cert_pem, reading)
+    if chain and _public(chain[0]) != public:
+        reading.fault(cert, "certificate_mismatch", "the private key does not belong to the certificate")
+
+
+def _public(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _certificates(node: Node, pem: str, reading: Reading) -> list[Certificate]:

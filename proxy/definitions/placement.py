@@ -1,16 +1,14 @@
-"""Fields of a request that the definitions name: where the token goes, which headers are set, which can't be."""
+"""Fields of a request that the definitions name: where the token goes, and which headers can't be set."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.kinds import Kind, Text, scalar, without_placeholder
+from proxy.definitions.kinds import Text
 from proxy.definitions.models import HeaderPlacement, QueryPlacement, SendTokenVia
-from proxy.definitions.nodes import Mapping, Node, Scalar, shown
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import Block, Fields, Key, as_mapping
+from proxy.definitions.nodes import shown
+from proxy.definitions.shapes import Block, Fields, Key
 
 if TYPE_CHECKING:
     from proxy.definitions.reading import Reading
@@ -85,58 +83,3 @@ def send_token_via(fields: Fields, reading: Reading) -> SendTokenVia | None:
     if query is not None and not query.broken:
         return SendTokenVia(query=QueryPlacement(**query.values))
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """One header that is set, or removed where the value is None."""
-
-    name: str
-    value: str | None
-    node: Node
-
-
-@dataclass(frozen=True)
-class Headers(Kind[tuple[Header, ...]]):
-    """A map of field names to values; `null` removes the field."""
-
-    def read(self, node: Node, reading: Reading) -> tuple[Header, ...]:
-        headers: dict[str, Header] = {}
-        for name, child in as_mapping(node, reading).entries.items():
-            try:
-                header = self._header(name, child, reading)
-                if (first := headers.get(name.lower())) is not None:
-                    raise reading.refused(
-                        child,
-                        "duplicate_key",
-                        f"this header is already set at {first.node.place}; case makes no difference",
-                    )
-            except UnreadableError:
-                continue  # the rest is looked at all the same: other checks need it
-            headers[name.lower()] = header
-        return tuple(headers.values())
-
-    def _header(self, name: str, node: Node, reading: Reading) -> Header:
-        if (wrong := header_fault(name)) is not None:
-            raise reading.refused(node, *wrong)
-        if isinstance(node, Scalar) and node.is_null:
-            return Header(name, None, node)
-        value = without_placeholder(scalar(node, reading, "text or null"), reading)
-        if not re.fullmatch(r"[\x20-\x7e\t]*", value) or value != value.strip(" \t"):
-            raise reading.refused(
-                node,
-                "header_forbidden",
-                "a header's value is ASCII without control characters, and without spaces at its ends",
-            )
-        return Header(name, value, node)
-
-    def merge(self, under: Node, over: Node) -> Node:
-        if not isinstance(under, Mapping) or not isinstance(over, Mapping):
-            return over
-        written = {name.lower() for name in over.entries}
-        inherited = {name: node for name, node in under.entries.items() if name.lower() not in written}
-        return Mapping({**inherited, **over.entries}, over.place, over.path)
-
-    def schema(self) -> dict[str, Any]:
-        value = {"type": ["string", "number", "boolean", "null"]}
-        return {"type": "object", "additionalProperties": value}

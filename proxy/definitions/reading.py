@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
     from pathlib import Path
 
+    from proxy.definitions.keys import SigningKey
     from proxy.definitions.nodes import Node
     from proxy.definitions.secretfile import FileText
 
@@ -35,6 +36,7 @@ class Reading:
     warnings: dict[Fault, None] = field(default_factory=dict)
     notes: dict[Fault, None] = field(default_factory=dict)
     files: dict[str, FileText] = field(default_factory=dict)
+    keys: dict[tuple[str, ...], SigningKey] = field(default_factory=dict)  # by the paths of what they are made of
     refusals: int = 0  # faults noted so far, those of `defaults` once for each that inherits them
 
     def fault(self, node: Node, code: str, message: str, path: str | None = None) -> None:

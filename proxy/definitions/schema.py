@@ -28,6 +28,7 @@ def schema() -> dict[str, Any]:
             "connection": CONNECTION.schema(),
             "env": _reference("env", "Name of an environment variable."),
             "file": _reference("file", "Path of a file, from the folder of the definitions."),
+            "sealed": _reference("sealed", "What `iclient-proxy seal` printed; opened with $ICLIENT_PROXY_KEY."),
         },
     }
 

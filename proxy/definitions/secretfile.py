@@ -44,10 +44,23 @@ def read_text(path: Path, read: Callable[[int, int], bytes] = os.read, *, limit:
     The file is opened once and its state is compared before and after; when something wrote meanwhile, it is read
     again, three times in all. Raises `FileRefusedError`. `read` is `os.read` but for a test that writes in between.
     """
+    return _text(path, *_read_whole(path, read, limit))
+
+
+def read_bytes(path: Path, *, limit: int = MAX_BYTES) -> tuple[bytes, bool]:
+    """Return the bytes of the file as they are, read as `read_text` does, and whether everyone may read our file.
+
+    Raises `FileRefusedError`.
+    """
+    data, state = _read_whole(path, os.read, limit)
+    return data, _exposed(path, state)
+
+
+def _read_whole(path: Path, read: Callable[[int, int], bytes], limit: int) -> tuple[bytes, os.stat_result]:
     for _ in range(ATTEMPTS):
         data, state = _read_once(path, read, limit)
         if data is not None:
-            return _text(path, data, state)
+            return data, state
     reason = "{file} changes while it is read; write it beside and rename it"
     raise FileRefusedError("secret_changed_while_reading", path, reason)
 
@@ -95,8 +108,11 @@ def _text(path: Path, data: bytes, state: os.stat_result) -> FileText:
         # Without the cause: its text quotes bytes of the secret.
         raise FileRefusedError("secret_file_not_text", path, "{file} is not UTF-8 text") from None
     stripped = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
-    exposed = bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not _mounted(path)
-    return FileText(stripped, stripped != text, exposed)
+    return FileText(stripped, stripped != text, _exposed(path, state))
+
+
+def _exposed(path: Path, state: os.stat_result) -> bool:
+    return bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not _mounted(path)
 
 
 def _mounted(path: Path) -> bool:

@@ -131,6 +131,11 @@ LIMITS: Final = Block(
         "token_connect": Key(Duration(), "Until the stream to the token endpoint is open.", default="3s"),
         "token_total": Key(Duration(), "One token request as a whole.", default="10s"),
         "token_answer": Key(Size(_KIB, 16 * _MIB), "Largest answer of a token endpoint.", default="1MiB"),
+        "inspect_raw": Key(Size(_KIB, 64 * _MIB), "Largest part of a response that is searched.", default="64KiB"),
+        "inspect_decoded": Key(
+            Size(_KIB, 64 * _MIB), "Largest part of it when its compression is undone.", default="256KiB"
+        ),
+        "inspect_hold": Key(Duration(), "A response that is searched is held back this long.", default="2s"),
         "backoff": Key(Span("10ms", "1h", ("1s", "60s")), "Between failed token requests."),
         "brake": Key(Duration("1s"), "After an answer that repeating would not change.", default="5m"),
         "cooldown": Key(Span("1s", "24h", ("30s", "10m")), "After a renewal that did not help."),
@@ -183,6 +188,7 @@ TOP: Final = Block(
                 {
                     "drain_delay": Key(Duration("0s", "1h"), "Goes on accepting for this long.", default="5s"),
                     "grace": Key(Duration("0s", "24h"), "Then exchanges may take this long to end.", default="25s"),
+                    "revoke": Key(Flag(), "Revoke all tokens at the end.", default=False),
                 },
             ),
             "What happens on SIGTERM.",

@@ -54,6 +54,7 @@ def tls_of(fields: Fields, reading: Reading) -> Tls:
             block.nodes["client_key"],
             values["client_key"].public,
             reading,
+            prefix="client_certificate",
         )
     key: KeyText | None = values.get("client_key")
     return Tls(**{**values, "client_key": key.pem if key else None})

@@ -1,4 +1,4 @@
-"""Values and secrets: literal, `{env: NAME}` or `{file: PATH}`; the words of a secret never reach a message."""
+"""Values and secrets: literal, `{env: …}`, `{file: …}` or `{sealed: …}`; no message quotes the words of a secret."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.kinds import Kind, without_placeholder
-from proxy.definitions.later import LATER_KEYS, not_yet
 from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
 from proxy.definitions.reading import UnreadableError
+from proxy.definitions.sealed import PURPOSE, keyring
 from proxy.definitions.secretfile import MAX_BYTES, FileRefusedError, FileText, read_text
 from proxy.definitions.spelling import hint
 from proxy.secret import Secret
@@ -18,7 +18,15 @@ from proxy.secret import Secret
 if TYPE_CHECKING:
     from proxy.definitions.reading import Reading
 
-FORMS: Final = ("env", "file")
+FORMS: Final = ("env", "file", "sealed")
+# The JSON Schema of a value or secret.
+SCHEMA: Final = {"anyOf": [{"type": ["string", "integer"]}, *({"$ref": f"#/$defs/{form}"} for form in FORMS)]}
+
+_AFTER: Final = {
+    "env": "the name of a variable",
+    "file": "the path of a file",
+    "sealed": "what `iclient-proxy seal` prints",
+}
 
 # What YAML 1.1 turns into something else (its types bool, float, int in other bases, sexagesimal, timestamp).
 _BOOLEAN: Final = re.compile(r"y|n|yes|no|on|off|true|false", re.IGNORECASE)
@@ -72,7 +80,7 @@ class Value(Kind[str]):
         return without_placeholder(node, reading)
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": ["string", "integer"]}, {"$ref": "#/$defs/env"}, {"$ref": "#/$defs/file"}]}
+        return SCHEMA
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class SecretValue(Kind[Secret]):
         return Secret(inline(node, reading))
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": ["string", "integer"]}, {"$ref": "#/$defs/env"}, {"$ref": "#/$defs/file"}]}
+        return SCHEMA
 
 
 def inline(node: Scalar, reading: Reading) -> str:
@@ -110,18 +118,24 @@ def inline(node: Scalar, reading: Reading) -> str:
     return node.text
 
 
-def referred(node: Mapping, reading: Reading) -> str:
-    """Return what `{env: NAME}` or `{file: PATH}` refers to."""
+def referred(node: Mapping, reading: Reading, *, secret: bool = True) -> str:
+    """Return what `{env: NAME}` or `{file: PATH}` refers to, or what `{sealed: …}` holds.
+
+    `secret` is False for what everyone may read.
+    """
     keys = list(node.entries)
     if len(keys) != 1 or keys[0] not in FORMS:
         raise _refused_form(node, keys, reading)
     source = node.entries[keys[0]]
     if not isinstance(source, Scalar) or source.is_null or not source.text:
-        what = "the name of a variable" if keys[0] == "env" else "the path of a file"
-        raise reading.refused(node, "wrong_type", f"expected {what} after {keys[0]}:, found {described(source)}")
+        raise reading.refused(
+            node, "wrong_type", f"expected {_AFTER[keys[0]]} after {keys[0]}:, found {described(source)}"
+        )
     if keys[0] == "env":
         return _environment(node, source.text, reading)
-    text = file_text(node, source.text, reading).text
+    if keys[0] == "sealed":
+        return _opened(node, source.text, reading)
+    text = file_text(node, source.text, reading, secret=secret).text
     if not text.strip():
         raise reading.refused(node, "secret_empty", f"the file {shown(source.text)} is empty")
     return text
@@ -171,9 +185,18 @@ def _environment(node: Node, name: str, reading: Reading) -> str:
     return value
 
 
+def _opened(node: Node, sealed: str, reading: Reading) -> str:
+    from proxy.sealing import SealError
+
+    try:
+        # Relative to where the process was started, as every path of the environment.
+        keys = keyring(reading.environ, lambda path: file_text(node, str(Path(path).absolute()), reading).text)
+        return keys.open(sealed, PURPOSE)
+    except SealError as error:
+        raise reading.refused(node, error.code, error.message) from None
+
+
 def _refused_form(node: Mapping, keys: list[str], reading: Reading) -> UnreadableError:
-    if keys and keys[0] in LATER_KEYS["value"]:
-        return reading.refused(node, "not_supported_yet", not_yet(f"{{{keys[0]}: …}}"))
     guess = hint(keys[0], FORMS) if len(keys) == 1 else ""
     return reading.refused(
         node,

@@ -10,16 +10,24 @@ from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
     from proxy.exchange.plan import Plan
+    from proxy.exchange.surroundings import Surroundings
     from proxy.wire.request import RequestHead
 
 
-def admit(plan: Plan, head: RequestHead) -> None:
-    """Raise `Refusal` (403) for a method or path that the definitions do not allow."""
+def admit(plan: Plan, head: RequestHead, surroundings: Surroundings, *, strip_authorization: bool) -> bool:
+    """Whether the application's own credential stays and no token is added; False where `plan.admits_all`.
+
+    Raises `Refusal`: 403 for a method or path that the definitions do not allow, 400 for a credential that they reject,
+    503 for one tunnel too many. `strip_authorization`: the request's `Authorization` was for the listener.
+    """
+    if head.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
+        raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
     connection = plan.connection
     if connection.allowed_methods and head.method.decode() not in connection.allowed_methods:
         raise Refusal(PROBLEMS["not_allowed"], "the connection's allowed_methods do not name this method")
     if connection.allowed_paths and not _is_below(head.target[plan.strip :], connection.allowed_paths):
         raise Refusal(PROBLEMS["not_allowed"], "the path lies outside the connection's allowed_paths")
+    return plan.tokens is not None and not strip_authorization and keeps_own_credential(plan, head)
 
 
 def keeps_own_credential(plan: Plan, head: RequestHead) -> bool:

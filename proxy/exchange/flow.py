@@ -9,11 +9,12 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from proxy.access_token import Refused
 from proxy.errors import Refusal
-from proxy.exchange.admit import admit, keeps_own_credential
+from proxy.exchange.admit import admit
+from proxy.exchange.document import Unread
+from proxy.exchange.judgement import Judgement, accepted
 from proxy.exchange.phase import Phase
-from proxy.exchange.policy import Next, decide, may_replay, may_replay_ever
+from proxy.exchange.policy import Next, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.replay import HeldResponse
 from proxy.exchange.rewrite import ends_stream, request_head, response_head, upstream_target
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.access_token import AccessToken
-    from proxy.exchange.plan import Plan, TokenSource, TokenVerdicts
+    from proxy.exchange.plan import Plan, TokenSource
     from proxy.exchange.stream import Client, Stream
     from proxy.exchange.surroundings import Surroundings
     from proxy.wire.request import RequestHead
@@ -36,18 +37,18 @@ INTERIM_MAX: Final = 16  # 1xx responses before the final one; a flood of them w
 _CLIENT_LEFT: Final = 499  # nginx' number for a client that closed first; only the log sees it
 _NOT_REPLAYABLE: Final = f'Proxy-Status: {PROXY_NAME}; details="auth-retry-not-replayable"\r\n'.encode()
 # Python 3.11 looks a member of an Enum up by a function of its own (150 ns).
-_TOKEN, _STREAM, _RESPONSE, _RENEWAL, _BODY, _TUNNEL, _OVER = Phase
+_TOKEN, _STREAM, _RESPONSE, _INSPECTION, _RENEWAL, _BODY, _TUNNEL, _OVER = Phase
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
 class Exchange:
-    """See the module's first lines. Fills the ports `Waiter`, `Uploader` and, after an upgrade, feeds a `Tunnel`."""
+    """See the module's first lines. Fills the ports `Waiter`, `Uploader`, `Judged`; an upgrade feeds a `Tunnel`."""
 
     __slots__ = (
-        "_added", "_began", "_client", "_closes", "_head", "_held", "_interim", "_phase", "_plan", "_record",
-        "_relayed", "_repeatable", "_sent_at", "_stream", "_streams", "_strip", "_surroundings", "_target", "_task",
-        "_token", "_token_asked_at", "_tunnel", "_upload",
+        "_added", "_aim", "_began", "_client", "_closes", "_head", "_held", "_interim", "_judgement", "_own_credential",
+        "_phase", "_plan", "_record", "_relayed", "_repeatable", "_sent_at", "_stream", "_streams", "_strip",
+        "_surroundings", "_target", "_task", "_token", "_token_asked_at", "_tunnel", "_upload",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +62,6 @@ class Exchange:
         self._began = perf_counter()
         self._record = ExchangeRecord(plan.name, head.method, head.target)
         self._phase = _TOKEN
-        self._target = b""
         self._token: AccessToken | None = None
         self._repeatable = False
         self._stream: Stream | None = None
@@ -70,8 +70,10 @@ class Exchange:
         self._relayed = False
         self._streams = False
         self._closes = False
+        self._own_credential = False
         self._added = b""
         self._held: HeldResponse | None = None
+        self._judgement: Judgement | None = None
         self._interim = 0
         self._sent_at = 0.0
         self._token_asked_at = 0.0
@@ -85,18 +87,15 @@ class Exchange:
         upload = self._upload = NO_UPLOAD if done and not piece else Upload(piece, done=done)
         surroundings, tokens = self._surroundings, plan.tokens
         try:
-            if not plan.admits_all:
-                admit(plan, head)
-            self._target = upstream_target(plan, head.target)
-            if head.upgrade and surroundings.counters.tunnels_open >= surroundings.tunnels_max:
-                raise Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1)
-            if tokens is None or (
-                not plan.replaces_credential and not self._strip and keeps_own_credential(plan, head)
-            ):
-                self._send()
-                return
+            if head.upgrade or not plan.admits_all:
+                self._own_credential = admit(plan, head, surroundings, strip_authorization=self._strip)
+            if plan.aim is not None:
+                self._aim, self._target = plan.aim, upstream_target(plan, plan.aim.base_path, head.target)
         except Refusal as refusal:
             self._answer(refusal)
+            return
+        if tokens is None or (self._own_credential and not plan.aims.needs_token):
+            self._send()
             return
         if plan.replays_all or may_replay_ever(plan.replay, head.method):
             self._repeatable = head.fields.content_length <= plan.replay.body_limit
@@ -172,17 +171,27 @@ class Exchange:
     def _no_token(self, refusal: Refusal) -> None:
         if self._phase is _RENEWAL:  # the upstream's own words are the best answer there is
             self._release_held()
-        elif self._plan.connection.on_no_token == "passthrough":
+        elif self._plan.connection.on_no_token == "passthrough" and not self._plan.aims.needs_token:
             self._send()
         else:
             self._answer(refusal)
 
     def _send(self) -> None:
+        plan = self._plan
+        if plan.aim is None:  # a matter of the token
+            try:
+                self._aim = plan.aims.of(self._token, bare=self._own_credential)
+                self._target = upstream_target(plan, self._aim.base_path, self._head.target)
+            except Refusal as refusal:
+                self._answer(refusal)
+                return
+        if self._own_credential:
+            self._token = None
         self._record.attempts += 1
-        stream = self._plan.streams.take()
+        stream = self._aim.streams.take()
         if stream is None:
             self._phase = _STREAM
-            self._plan.streams.open(self)
+            self._aim.streams.open(self)
             return
         self.opened(stream)
 
@@ -191,9 +200,8 @@ class Exchange:
         head, plan, surroundings = self._head, self._plan, self._surroundings
         self._phase = _RESPONSE
         self._stream = stream
-        data = request_head(
-            plan, head, self._target, self._token, via=surroundings.via, strip_authorization=self._strip
-        )
+        via, strip = surroundings.via, self._strip
+        data = request_head(plan, self._aim, head, self._target, self._token, via=via, strip_authorization=strip)
         upload = self._upload
         if upload is not NO_UPLOAD:
             waiting, held = upload.take()
@@ -228,46 +236,36 @@ class Exchange:
         self._sent_at = now
         if done:
             self._stream = None
-        token, tokens, verdicts = self._token, plan.tokens, plan.verdicts
-        if token is not None and tokens is not None and verdicts is not None:
-            rule = plan.classifier.judge(head) if plan.classifier.suspects[status] else None
-            if rule is None:
-                if self._record.renewed or verdicts.unproven:
-                    self._accepted()
-            elif self._refused(head, rule, token, verdicts):
-                self._hold(head, piece, done=done)
-                self._renew(token, tokens)
+        token, verdicts = self._token, plan.verdicts
+        if token is not None and verdicts is not None:
+            if plan.classifier.suspects[status]:
+                self._judge(HeldResponse(head, piece, done=done), token)
                 return
+            if self._record.renewed or verdicts.unproven:
+                accepted(plan, self._record, token)
         self._relay(head, piece, done=done)
 
-    def _accepted(self) -> None:
-        verdicts, token = self._plan.verdicts, self._token
-        if verdicts is not None and verdicts.unproven and token is not None:
-            verdicts.accepted(token)
-        if self._record.renewed:
-            self._plan.counters.replays["accepted"] += 1
+    def _judge(self, held: HeldResponse, token: AccessToken) -> None:
+        """Hold a response while the rules are asked."""
+        self._phase = _INSPECTION
+        self._held = held
+        self._judgement = Judgement(self, self._surroundings, self._plan, self._record, token, held)
+        self._judgement.begin(self._head)
 
-    def _refused(self, head: ResponseHead, rule: str, token: AccessToken, verdicts: TokenVerdicts) -> bool:
-        """Take note of an auth error; whether the request is sent once more, with another token."""
-        counters, attempt = self._plan.counters, self._record.attempts
-        counters.auth_errors[rule] = counters.auth_errors.get(rule, 0) + 1
-        renews = verdicts.refused(token, replayed=attempt > 1) is Refused.RETRY
-        way = decide(rule=rule, attempt=attempt, replayable=self._replayable(head.status))
-        if attempt > 1:
-            counters.replays["refused"] += 1
-        elif not renews:
-            counters.replays["cooldown"] += 1
-        elif way is Next.RELAY_AND_RENEW:
-            counters.replays["not_replayable"] += 1
+    def judged(self, held: HeldResponse, way: Next) -> None:
+        """Relay what was held, or hold it on: it is relayed after all if no other token can be had."""
+        self._judgement = None
+        token, tokens = self._token, self._plan.tokens
+        if way is Next.REPLAY and token is not None and tokens is not None:
+            self._phase = _RENEWAL
+            if self._stream is not None:
+                self._stream.hold(on=True)
+            self._renew(token, tokens)
+            return
+        if way is Next.RELAY_AND_RENEW:
             self._added = _NOT_REPLAYABLE
-        return renews and way is Next.REPLAY
-
-    def _hold(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
-        """Keep a refused response: it is relayed if no other token can be had."""
-        self._phase = Phase.RENEWAL
-        self._held = HeldResponse(head, piece, done=done)
-        if self._stream is not None:
-            self._stream.hold(on=True)
+        self._held = None
+        self._relay(held.head, held.body, done=held.done)
 
     def _renew(self, refused: AccessToken, tokens: TokenSource) -> None:
         newer = tokens.take()
@@ -276,7 +274,8 @@ class Exchange:
         else:
             self._wait_for_token(tokens)
 
-    def _replayable(self, status: int) -> bool:
+    def is_replayable(self, status: int) -> bool:
+        """Whether the request could be sent once more: all of it is at hand and nothing has been relayed."""
         if not self._repeatable or self._relayed or not may_replay(self._plan.replay, self._head.method, status):
             return False
         upload = self._upload
@@ -296,7 +295,7 @@ class Exchange:
         if held is None:
             return
         self._held = None
-        self._relay(held.head, held.piece, done=held.done)
+        self._relay(held.head, held.body, done=held.done)
         if stream is not None:
             stream.hold(on=False)
         elif not held.done:  # the upstream broke off while its response was held
@@ -315,7 +314,7 @@ class Exchange:
             or (not lasts and ends_stream(request, head, decoded=decoded))
         )
         added = self._added + (_CLOSE if self._closes else _KEEP_ALIVE if request.version == 0 else b"")
-        data = response_head(self._plan, head, self._target, added=added, decoded=decoded)
+        data = response_head(self._aim, head, self._target, added=added, decoded=decoded)
         self._relayed = True
         record.bytes_out = len(piece)
         if len(piece) > _JOINED_MAX:
@@ -337,18 +336,18 @@ class Exchange:
         if self._head.version == 0 or (head.status == 100 and not self._head.fields.expects):
             return
         self._relayed = True
-        self._client.send(response_head(self._plan, head, self._target, added=b"", decoded=False))
+        self._client.send(response_head(self._aim, head, self._target, added=b"", decoded=False))
 
     def piece(self, data: bytes, *, done: bool) -> None:
         """Relay more of the response's body."""
-        if self._held is not None:  # was on its way when reading was stopped
+        if done:  # before any write, which may block and would then hold a stream that is lent to somebody else
+            self._stream = None
+        if self._held is not None:  # a rule waits for it, or it was on its way when reading was stopped
             self._held.add(data, done=done)
-            if done:
-                self._stream = None
+            if self._judgement is not None:
+                self._judgement.more()
             return
         self._record.bytes_out += len(data)
-        if done:  # before the write, which may block and would then hold a stream that is lent to somebody else
-            self._stream = None
         if data:
             self._client.send(data)
         if done:
@@ -359,6 +358,8 @@ class Exchange:
         self._stream = None
         if self._phase is _OVER:
             return
+        if self._judgement is not None:
+            self._judgement.give_up(Unread.BROKEN_OFF)
         if self._phase is _BODY:
             self._close_record()
             self._client.abort()
@@ -378,17 +379,13 @@ class Exchange:
         self._phase = _TUNNEL
         self._record.status = 101
         self._relayed = True
-        self._accepted()
+        accepted(self._plan, self._record, self._token)
         surroundings = self._surroundings
         surroundings.counters.tunnels_open += 1
         added = b"Connection: Upgrade\r\nUpgrade: " + asked + b"\r\n"
-        tunnel = Tunnel(self._client, stream, self._tunnel_closed)
-        self._tunnel = tunnel
-        early = self._client.tunnel(tunnel)
-        self._client.send(response_head(self._plan, head, self._target, added=added, decoded=False) + rest)
-        stream.tunnel(tunnel, surroundings.tunnel_idle)
-        if early:
-            tunnel.from_client(early)
+        data = response_head(self._aim, head, self._target, added=added, decoded=False) + rest
+        self._tunnel = Tunnel(self._client, stream, self._tunnel_closed)
+        self._tunnel.open(data, surroundings.tunnel_idle)
 
     def _tunnel_closed(self, bytes_in: int, bytes_out: int) -> None:
         self._surroundings.counters.tunnels_open -= 1
@@ -429,8 +426,11 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._judgement is not None:
+            self._judgement.drop()
+            self._judgement = None
         if self._phase is _STREAM:
-            self._plan.streams.forget(self)
+            self._aim.streams.forget(self)
         if self._stream is not None:
             self._stream.close()
             self._stream = None

@@ -11,6 +11,7 @@ class Phase(Enum):
     TOKEN = "waits for a token"
     STREAM = "waits for an upstream stream"
     RESPONSE = "waits for the response"
+    INSPECTION = "holds a response while a rule needs its body"
     RENEWAL = "holds a refused response while the token is renewed"
     BODY = "relays the response"
     TUNNEL = "is a tunnel"

@@ -61,16 +61,25 @@ class KeptBody:
 
 
 class HeldResponse:
-    """A response that says "auth error", as far as it came; relayed after all if no other token can be had."""
+    """A final response that has not been relayed, as far as it came. `size` is that of its pieces in bytes."""
 
-    __slots__ = ("done", "head", "piece")
+    __slots__ = ("_pieces", "done", "head", "size")
 
     def __init__(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
         self.head = head
-        self.piece = piece
+        self._pieces = [piece]
+        self.size = len(piece)
         self.done = done
 
     def add(self, data: bytes, *, done: bool) -> None:
-        """Take what was on its way when reading was stopped."""
-        self.piece += data
-        self.done = self.done or done
+        """Take more of it."""
+        self._pieces.append(data)
+        self.size += len(data)
+        self.done = done
+
+    @property
+    def body(self) -> bytes:
+        """What came of its body, with its framing."""
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]

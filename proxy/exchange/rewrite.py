@@ -15,6 +15,7 @@ from proxy.wire.names import cut_named
 
 if TYPE_CHECKING:
     from proxy.access_token import AccessToken
+    from proxy.exchange.aim import Aim
     from proxy.exchange.plan import Plan
     from proxy.wire.request import RequestHead
     from proxy.wire.response import ResponseHead
@@ -26,8 +27,10 @@ _UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: "
 _TRAILERS: Final = b"TE: trailers\r\nConnection: TE\r\n"
 
 
-def upstream_target(plan: Plan, target: bytes) -> bytes:
+def upstream_target(plan: Plan, base_path: bytes, target: bytes) -> bytes:
     """Return the target for the upstream: the route's prefix stripped, the path of `base_url` put before it.
+
+    `base_path` is that path, without a slash at its end.
 
     Raises `Refusal` for a path with dot segments where they could leave the base or an allowed path.
     """
@@ -35,11 +38,11 @@ def upstream_target(plan: Plan, target: bytes) -> bytes:
     if plan.guards_dots and _has_dot_segment(rest):
         raise Refusal(PROBLEMS["bad_request"], "a path with dot segments can't be held to the connection's base path")
     if rest[:1] == b"/":
-        return plan.base_path + rest
+        return base_path + rest
     if rest[:1] == b"?":
         # `/crm?x` of route `/crm`: base_url itself
-        return (plan.base_path or b"/") + rest
-    return (plan.base_path or b"/") if not rest else plan.base_path + b"/" + rest
+        return (base_path or b"/") + rest
+    return (base_path or b"/") if not rest else base_path + b"/" + rest
 
 
 def _has_dot_segment(target: bytes) -> bool:
@@ -49,7 +52,14 @@ def _has_dot_segment(target: bytes) -> bool:
 
 
 def request_head(
-    plan: Plan, head: RequestHead, target: bytes, token: AccessToken | None, *, via: bytes, strip_authorization: bool
+    plan: Plan,
+    aim: Aim,
+    head: RequestHead,
+    target: bytes,
+    token: AccessToken | None,
+    *,
+    via: bytes,
+    strip_authorization: bool,
 ) -> bytes:
     """Return the head for the upstream, with `token` in its place when there is one.
 
@@ -57,13 +67,12 @@ def request_head(
     `Authorization` was for the listener and goes no further.
     """
     fields = head.fields
-    ours = plan.set_lines
-    if fields.ordinary and not strip_authorization and not ours.lines and ours.pattern is None:
-        lines, added = head.lines.replace(fields.host_line, plan.host_line, 1), b""
+    if fields.ordinary and not strip_authorization and aim.pattern is None:
+        lines, added = head.lines.replace(fields.host_line, aim.host_line, 1), b""
         for cut in fields.cuts:
             lines = lines.replace(cut, b"\r\n", 1)
     else:
-        lines, added = _without_hop(plan, head, strip_authorization=strip_authorization)
+        lines, added = _without_hop(aim, head, strip_authorization=strip_authorization)
     if token is not None:
         injector = plan.injector
         if isinstance(injector, HeaderInjector):
@@ -77,18 +86,18 @@ def request_head(
             target = injector.target(target, token)
     method = head.method
     framing = b"\r\n" if fields.ordinary and method == b"GET" else _framing(head) + b"\r\n"
-    return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, ours.lines, via, framing))
+    return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, aim.lines, via, framing))
 
 
-def _without_hop(plan: Plan, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:
+def _without_hop(aim: Aim, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:
     """Return the lines that cross, the Host replaced where it stood, and a Host line to add where none did."""
     fields = head.fields
     lines = head.lines
     added = b""
     if fields.host_line:
-        lines = lines.replace(fields.host_line, plan.host_line, 1)
+        lines = lines.replace(fields.host_line, aim.host_line, 1)
     else:
-        added = plan.host_line[2:]
+        added = aim.host_line[2:]
     for cut in fields.cuts:
         lines = lines.replace(cut, b"\r\n", 1)
     if fields.nominated:
@@ -96,8 +105,8 @@ def _without_hop(plan: Plan, head: RequestHead, *, strip_authorization: bool) ->
     if strip_authorization:
         for cut in fields.authorization:
             lines = lines.replace(cut, b"\r\n", 1)
-    if plan.set_lines.pattern is not None:
-        lines = plan.set_lines.pattern.sub(b"", lines)
+    if aim.pattern is not None:
+        lines = aim.pattern.sub(b"", lines)
     return lines, added
 
 
@@ -111,7 +120,7 @@ def _framing(head: RequestHead) -> bytes:
     return _TRAILERS if fields.trailers else b""
 
 
-def response_head(plan: Plan, head: ResponseHead, target: bytes, *, added: bytes, decoded: bool) -> bytes:
+def response_head(aim: Aim, head: ResponseHead, target: bytes, *, added: bytes, decoded: bool) -> bytes:
     """Return the head for the application: hop-by-hop lines cut, `added` lines put at the end.
 
     `target` is that of the upstream request, for relative locations. `decoded`: the chunks are taken off for a client
@@ -125,10 +134,10 @@ def response_head(plan: Plan, head: ResponseHead, target: bytes, *, added: bytes
         raw = cut_named(raw, fields.nominated)
     if decoded:
         raw = cut_named(raw, frozenset((b"transfer-encoding",)))
-    if fields.locations and plan.location is not None:
+    if fields.locations and aim.location is not None:
         for line in fields.locations:
             name, _, value = line.strip(b"\r\n").partition(b":")
-            rewritten = plan.location.rewrite(value.strip(b" \t"), target)
+            rewritten = aim.location.rewrite(value.strip(b" \t"), target)
             raw = raw.replace(line, b"\r\n%b: %b\r\n" % (name, rewritten), 1)
     if head.version == 0:
         raw = b"HTTP/1.1" + raw[8:]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from proxy.access_token import AccessToken
+    from proxy.exchange.inspection import Bounds
     from proxy.exchange.plan import Plan
     from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
     from proxy.exchange.replay import ReplayMemory
@@ -24,8 +25,8 @@ class Surroundings:
     """What all exchanges of the process share."""
 
     __slots__ = (
-        "_last_id", "_prefix", "counters", "draining", "loop", "memory", "recorder", "tunnel_idle", "tunnels_max",
-        "unmatched", "via", "via_tag",
+        "_last_id", "_prefix", "bounds", "counters", "draining", "loop", "memory", "recorder", "tunnel_idle",
+        "tunnels_max", "unmatched", "via", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,7 @@ class Surroundings:
         unmatched: ConnectionCounters,
         recorder: Recorder | None,
         memory: ReplayMemory,
+        bounds: Bounds,
         *,
         via: bytes,
         via_tag: bytes,
@@ -46,6 +48,7 @@ class Surroundings:
         self.unmatched = unmatched
         self.recorder = recorder
         self.memory = memory
+        self.bounds = bounds
         self.via = via
         self.via_tag = via_tag
         self.tunnels_max = tunnels_max

@@ -34,6 +34,14 @@ class Tunnel:
         self.bytes_in = 0
         self.bytes_out = 0
 
+    def open(self, head: bytes, idle: float) -> None:
+        """Send the response's `head`, then relay; the tunnel ends after `idle` seconds without a byte."""
+        early = self._client.tunnel(self)
+        self._client.send(head)
+        self._upstream.tunnel(self, idle)
+        if early:
+            self.from_client(early)
+
     def from_client(self, data: bytes) -> None:
         """Relay, or pass the half-close on."""
         if data:

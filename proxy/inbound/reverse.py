@@ -110,14 +110,12 @@ class ReverseRules:
         if not origin or not (fields.has_fetch_metadata or to_loopback_socket):
             return
         own = ("https" if peer.tls else "http", host_name(fields.host).decode(), _port(fields.host, tls=peer.tls))
-        base = urlsplit(plan.connection.base_url)
-        upstream = (base.scheme, base.hostname, base.port or _DEFAULT_PORTS[base.scheme])
         try:
             parts = urlsplit(origin)
             came = (parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme))
         except ValueError:
             raise refusal from None
-        if came not in (own, upstream):
+        if came not in (own, plan.aims.origin):
             raise refusal
 
 

@@ -38,7 +38,8 @@ class Failure:
     """One failed token request.
 
     `code` is ours and may be logged and shown. `said` comes from the authorization server: printable ASCII, cut, for
-    the log only. `retry_after` is in seconds, already limited. The rest describes the answer, never quotes it.
+    the log only. `retry_after` is in seconds, already limited; `server_time` is the server's wall clock. The rest
+    describes the answer, never quotes it.
     """
 
     outcome: Outcome
@@ -50,6 +51,7 @@ class Failure:
     content_type: str = ""
     length: int | None = None
     digest: str = ""
+    server_time: float | None = None
 
 
 class EndpointFault(ProxyError):

@@ -1,97 +1,125 @@
-"""Builds the requests for a token endpoint: grants and client authentication of RFC 6749. Pure.
+"""The requests that bring tokens: the grants of RFC 6749, 7523, 8628 and 8693, and refreshing. Pure.
 
-This is one of the few places that reveal secrets: the bytes built here leave the process.
+One of the few places that reveal secrets, through `Material.reveal`: the bytes built here leave the process.
 """
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
-from urllib.parse import quote_plus, urlencode
+
+from proxy.definitions.placeholders import RenderError
+from proxy.oauth.compose import TokenRequest, compose
+from proxy.oauth.material import Rendering
+from proxy.oauth.response import Issued, sendable
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import Connection, IClient
-    from proxy.secret import Secret
+    from proxy.definitions.models import RequestOverride, TokenExchange
+    from proxy.oauth.compose import Pairs
+    from proxy.oauth.material import Material
 
-FORM: Final = "application/x-www-form-urlencoded"
 REFRESH: Final = "refresh_token"
+JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """What goes to a token endpoint. Headers and body hold secrets, so they are not shown.
+def own_grant(material: Material) -> TokenRequest:
+    """Return the request of the iClient's own grant, for an authorization code that of `material.authorization`.
 
-    `grant` is the `grant_type` sent: `client_credentials`, `password` or `refresh_token`. The transport adds `Host`,
-    `Content-Length` and `Connection`.
+    client_credentials (RFC 6749 §4.4), password (§4.3), authorization_code (§4.1.3), jwt_bearer (RFC 7523 §2.1) and
+    token_exchange (RFC 8693 §2.1). Raises `RenderError`; `ValueError` for a grant that is no single request.
     """
-
-    grant: str
-    method: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-def own_grant(connection: Connection, iclient: IClient) -> TokenRequest:
-    """Return the request of the iClient's own grant: client_credentials (RFC 6749 §4.4) or password (§4.3)."""
-    fields: list[tuple[str, str]] = [("grant_type", iclient.grant_type)]
+    connection, iclient = material.connection, material.iclient
+    assertion = None
     match iclient.grant_type:
         case "client_credentials":
-            pass
+            fields: Pairs = (("grant_type", "client_credentials"), *_scope(material))
         case "password":
-            fields.append(("username", connection.username or ""))
-            fields.append(("password", connection.password.reveal() if connection.password else ""))
+            password = material.reveal(connection.password) if connection.password is not None else ""
+            who = (("username", connection.username or ""), ("password", password))
+            fields = (("grant_type", "password"), *who, *_scope(material))
+        case "authorization_code":
+            fields = _authorization_code(material)
+        case "jwt_bearer":
+            fields = (("grant_type", JWT_BEARER), ("assertion", ""), *_scope(material))
+            assertion = "assertion"
+        case "token_exchange":
+            fields = (*_token_exchange(material, iclient.token_exchange), *_scope(material))
+        case "refresh_token" | "device_code" | "self_signed_jwt":
+            raise ValueError(f"the grant {iclient.grant_type} has no request of its own")
         case _:
             assert_never(iclient.grant_type)
-    if connection.scopes:
-        fields.append(("scope", iclient.scope_delimiter.join(connection.scopes)))
-    return _request(iclient, iclient.grant_type, fields)
+    return token_request(material, iclient.grant_type, iclient.access_token_request, fields, assertion=assertion)
 
 
-def refresh(iclient: IClient, refresh_token: Secret) -> TokenRequest:
-    """Return the request that refreshes (RFC 6749 §6). No scope goes along: some servers refuse a repeated one."""
-    return _request(iclient, REFRESH, [("grant_type", REFRESH), ("refresh_token", refresh_token.reveal())])
+def refresh(material: Material) -> TokenRequest:
+    """Return the request that refreshes (RFC 6749 §6). No scope goes along: some servers refuse a repeated one.
 
-
-def _request(iclient: IClient, grant: str, fields: list[tuple[str, str]]) -> TokenRequest:
-    headers = [
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "identity"),
-        ("Content-Type", FORM),
-        ("User-Agent", "iclient-proxy"),
-    ]
-    # Exactly one of the three, so that credentials never go twice (RFC 6749 §2.3).
-    match iclient.client_auth:
-        case "client_secret_basic":
-            headers.append(("Authorization", basic_credentials(iclient)))
-        case "client_secret_post":
-            fields = [*fields, *_client_id(iclient)]
-            if iclient.client_secret is not None:
-                fields.append(("client_secret", iclient.client_secret.reveal()))
-        case "none":
-            fields = [*fields, *_client_id(iclient)]
-        case _:
-            assert_never(iclient.client_auth)
-    return TokenRequest(grant, "POST", iclient.token_url, tuple(headers), urlencode(fields).encode("ascii"))
-
-
-def basic_credentials(iclient: IClient) -> str:
-    """Return the value of `Authorization` for client_secret_basic.
-
-    Id and secret are form-encoded first (RFC 6749 §2.3.1); `basic_encoding: raw` is for servers that expect RFC 7617.
+    Raises `RenderError`.
     """
-    identity = iclient.client_id or ""
-    secret = iclient.client_secret.reveal() if iclient.client_secret is not None else ""
-    match iclient.basic_encoding:
-        case "form":
-            pair = f"{quote_plus(identity)}:{quote_plus(secret)}"
-        case "raw":
-            pair = f"{identity}:{secret}"
-        case _:
-            assert_never(iclient.basic_encoding)
-    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+    token = material.grant.refresh_token
+    if token is None:
+        raise ValueError("there is no refresh token")
+    fields = (("grant_type", REFRESH), ("refresh_token", material.reveal(token)))
+    return token_request(material, REFRESH, material.iclient.refresh_token_request, fields)
 
 
-def _client_id(iclient: IClient) -> list[tuple[str, str]]:
-    return [] if iclient.client_id is None else [("client_id", iclient.client_id)]
+def token_request(
+    material: Material, grant: str, override: RequestOverride, fields: Pairs, *, assertion: str | None = None
+) -> TokenRequest:
+    """Return a request for the token endpoint. Raises `RenderError`."""
+    metadata = material.metadata
+    endpoint = material.iclient.token_url or (metadata.token_endpoint if metadata is not None else None)
+    return compose(material, grant, endpoint, override, fields, assertion=assertion)
+
+
+def self_signed(material: Material) -> Issued:
+    """Return the access token that no server is asked for: the signed assertion itself.
+
+    Raises `RenderError`, also with the code `token_malformed`: a ready-made one comes from a file that anything may
+    have written.
+    """
+    jwt = material.iclient.jwt
+    if jwt is None:
+        raise RenderError("placeholder_unresolved", "the iClient has no jwt")
+    token = Rendering(material, None).assertion()
+    if not sendable(token.reveal()):
+        raise RenderError("token_malformed", "what jwt.token holds can't be sent as a token")
+    lifetime = material.iclient.default_token_ttl if jwt.token is not None else jwt.lifetime
+    return Issued(access_token=token, lifetime=lifetime, refresh_token=None)
+
+
+def _authorization_code(material: Material) -> Pairs:
+    authorization = material.authorization
+    if authorization is None:
+        raise ValueError("there is no authorization code")
+    fields = (
+        ("grant_type", "authorization_code"),
+        ("code", material.reveal(authorization.code)),
+        ("redirect_uri", authorization.redirect_url),
+    )
+    verifier = authorization.code_verifier
+    return fields if verifier is None else (*fields, ("code_verifier", material.reveal(verifier)))
+
+
+def _token_exchange(material: Material, written: TokenExchange | None) -> Pairs:
+    if written is None:
+        raise RenderError("placeholder_unresolved", "the iClient has no token_exchange")
+    fields = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", material.reveal(material.secret(written.subject_token))),
+        ("subject_token_type", written.subject_token_type),
+    ]
+    if written.actor_token is not None:
+        fields.append(("actor_token", material.reveal(material.secret(written.actor_token))))
+        fields.append(("actor_token_type", written.actor_token_type or written.subject_token_type))
+    if written.requested_token_type is not None:
+        fields.append(("requested_token_type", written.requested_token_type))
+    fields += [("audience", each) for each in written.audience]
+    fields += [("resource", each) for each in written.resource]
+    return tuple(fields)
+
+
+def _scope(material: Material) -> Pairs:
+    scopes = material.connection.scopes
+    return (("scope", material.iclient.scope_delimiter.join(scopes)),) if scopes else ()

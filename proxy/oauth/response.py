@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from proxy.definitions.json_path import MISSING, Path, compile_path
 from proxy.oauth.content import ContentError, decoded, document, text
 from proxy.oauth.expiry import http_date, lifetime, retry_after
 from proxy.oauth.failure import Failure, Outcome, Remedy
-from proxy.oauth.path import MISSING, compile_path
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
@@ -34,6 +34,16 @@ _ERRORS: Final[Mapping[str, tuple[Outcome, str, Remedy]]] = {
     "unauthorized_client": (Outcome.OTHER_ERROR, "unauthorized_client", Remedy.OPERATOR),
     "unsupported_grant_type": (Outcome.OTHER_ERROR, "unsupported_grant_type", Remedy.OPERATOR),
     "use_dpop_nonce": (Outcome.OTHER_ERROR, "dpop_unsupported", Remedy.OPERATOR),
+    "invalid_dpop_proof": (Outcome.OTHER_ERROR, "dpop_unsupported", Remedy.OPERATOR),
+    # RFC 8628 §3.5: the human has not decided yet, or has.
+    "authorization_pending": (Outcome.OTHER_ERROR, "authorization_pending", Remedy.WAIT),
+    "slow_down": (Outcome.OTHER_ERROR, "slow_down", Remedy.WAIT),
+    "expired_token": (Outcome.INVALID_GRANT, "expired_token", Remedy.ANOTHER_GRANT),
+    "access_denied": (Outcome.INVALID_GRANT, "access_denied", Remedy.ANOTHER_GRANT),
+    # RFC 7009 §2.2.1
+    "unsupported_token_type": (Outcome.OTHER_ERROR, "unsupported_token_type", Remedy.OPERATOR),
+    # RFC 8693 §2.2.2
+    "invalid_target": (Outcome.OTHER_ERROR, "invalid_target", Remedy.OPERATOR),
 }
 
 
@@ -54,6 +64,8 @@ class EndpointAnswer:
 class Issued:
     """A token that was issued. `lifetime` is in seconds from the answer, None when the server does not say.
 
+    `fields` are the other members of the answer, which may hold secrets. `scope` is what was granted, None where the
+    answer does not say. `server_time` is the wall clock of the server (its `Date`), None where it has none.
     `anomalies` are codes of what was odd but usable: `expires_in_unreadable`, `refresh_token_unusable`,
     `token_type_odd`, `content_type_odd`.
     """
@@ -62,6 +74,9 @@ class Issued:
     lifetime: float | None
     refresh_token: Secret | None
     anomalies: tuple[str, ...] = ()
+    fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    scope: str | None = None
+    server_time: float | None = None
 
 
 def read(answer: EndpointAnswer, iclient: IClient, *, limit: int, now: float) -> Issued | Failure:
@@ -72,8 +87,32 @@ def read(answer: EndpointAnswer, iclient: IClient, *, limit: int, now: float) ->
     verdict = _judge(answer, iclient, limit, now)
     if isinstance(verdict, Issued):
         return verdict
+    return _described(verdict, answer, now)
+
+
+def sendable(token: str) -> bool:
+    """Tell whether a token may go into a request: printable ASCII, at most 16 KiB."""
+    return len(token) <= LONGEST_TOKEN and _TOKEN.fullmatch(token) is not None
+
+
+def error_of(answer: EndpointAnswer, *, limit: int, now: float) -> Failure:
+    """Return the failure that an answer is, of an endpoint that gives no tokens; never raises."""
+    if answer.status == 429:
+        return _described(Failure(Outcome.RATE_LIMITED, "token_rate_limited"), answer, now)
+    if answer.status >= 500:
+        return _described(Failure(Outcome.OTHER_ERROR, "token_server_error"), answer, now)
+    try:
+        media_type = answer.header("content-type").partition(";")[0].strip().lower()
+        found = document(text(decoded(answer.body, answer.header("content-encoding"), limit)), media_type)
+    except ContentError:
+        found = {}
+    return _described(_refused(answer, found if isinstance(found, Mapping) else {}), answer, now)
+
+
+def _described(failure: Failure, answer: EndpointAnswer, now: float) -> Failure:
     return replace(
-        verdict,
+        failure,
+        server_time=http_date(answer.header("date")),
         retry_after=retry_after(answer.header("retry-after"), now),
         status=answer.status,
         content_type=_printable(answer.header("content-type"), 80),
@@ -96,13 +135,13 @@ def _judge(answer: EndpointAnswer, iclient: IClient, limit: int, now: float) -> 
         content = text(decoded(answer.body, answer.header("content-encoding"), limit))
         found = _bare(content, media_type) if at_root else document(content, media_type)
     except ContentError as error:
-        return Failure(Outcome.MALFORMED, error.code) if answer.status < 400 else _refused(answer.status, {})
+        return Failure(Outcome.MALFORMED, error.code) if answer.status < 400 else _refused(answer, {})
     members = found if isinstance(found, Mapping) else {}
     if answer.status >= 400 or members.get("error"):
-        return _refused(answer.status, members)
+        return _refused(answer, members)
     if not isinstance(found, Mapping) and compile_path(iclient.access_token_path).find(found) is MISSING:
         return Failure(Outcome.MALFORMED, "token_response_malformed")
-    return _issued(found, members, iclient, media_type, _date(answer, now))
+    return _issued(found, members, iclient, media_type, http_date(answer.header("date")), now)
 
 
 def _bare(content: str, media_type: str) -> object:
@@ -114,12 +153,15 @@ def _bare(content: str, media_type: str) -> object:
     return content.removesuffix("\n").removesuffix("\r")
 
 
-def _refused(status: int, members: Mapping[str, object]) -> Failure:
+def _refused(answer: EndpointAnswer, members: Mapping[str, object]) -> Failure:
     error = members.get("error")
     if isinstance(error, str) and error in _ERRORS:
         outcome, code, remedy = _ERRORS[error]
         return Failure(outcome, code, remedy, said=_printable(members.get("error_description"), 120))
-    if status == 401:
+    challenged = answer.header("www-authenticate").lstrip().lower().startswith("dpop")
+    if answer.header("dpop-nonce") or challenged:
+        return Failure(Outcome.OTHER_ERROR, "dpop_unsupported", Remedy.OPERATOR)
+    if answer.status == 401:
         # RFC 6749 §5.2 has one meaning for it, also where the body does not repeat it: asking on may lock us out.
         return Failure(Outcome.INVALID_CLIENT, "invalid_client", Remedy.OPERATOR)
     parts = [_printable(part, 120) for part in (error, members.get("error_description"))]
@@ -127,7 +169,12 @@ def _refused(status: int, members: Mapping[str, object]) -> Failure:
 
 
 def _issued(
-    found: object, members: Mapping[str, object], iclient: IClient, media_type: str, now: float
+    found: object,
+    members: Mapping[str, object],
+    iclient: IClient,
+    media_type: str,
+    server_time: float | None,
+    now: float,
 ) -> Issued | Failure:
     token = compile_path(iclient.access_token_path).find(found)
     if not isinstance(token, str) or not token:
@@ -151,7 +198,9 @@ def _issued(
         anomalies.append("refresh_token_unusable")
 
     written = compile_path(iclient.expires_in_path).find(found)
-    seconds = None if written is MISSING else lifetime(written, iclient.expires_in_unit, now)
+    # A moment that the server names means its own clock, however wrong ours is.
+    server_now = now if server_time is None else server_time
+    seconds = None if written is MISSING else lifetime(written, iclient.expires_in_unit, server_now)
     if seconds is None:
         if written is not MISSING:
             anomalies.append("expires_in_unreadable")
@@ -161,13 +210,31 @@ def _issued(
         lifetime=seconds,
         refresh_token=Secret(str(refresh_token)) if usable else None,
         anomalies=tuple(anomalies),
+        fields=_others(members, iclient),
+        scope=scope if isinstance(scope := members.get("scope"), str) and scope.isprintable() else None,
+        server_time=server_time,
     )
 
 
-def _date(answer: EndpointAnswer, now: float) -> float:
-    """Return the time by the server's own clock: a moment it names means that clock, however wrong ours is."""
-    date = http_date(answer.header("date"))
-    return now if date is None else date
+def _others(members: Mapping[str, object], iclient: IClient) -> Mapping[str, object]:
+    """Return the members that are not the tokens themselves; what these are nested in stays, without them."""
+    others: object = members
+    for path in (iclient.access_token_path, iclient.refresh_token_path):
+        others = _without(others, compile_path(path))
+    return others if isinstance(others, Mapping) else {}
+
+
+def _without(document: object, path: Path) -> object:
+    """Return a document without what lies at the end of a path. A list keeps its length: other paths count in it."""
+    if not path.steps or path.find(document) is MISSING:
+        return document
+    step, rest = path.steps[0], Path(path.text, path.steps[1:])
+    if isinstance(document, Mapping):
+        inner = {str(step): _without(document[str(step)], rest)} if rest.steps else {}
+        return {name: inner.get(name, value) for name, value in document.items() if inner or name != str(step)}
+    items = list(document) if isinstance(document, Sequence) else []
+    items[int(step)] = _without(items[int(step)], rest) if rest.steps else None
+    return items
 
 
 def _origin(location: str) -> str:

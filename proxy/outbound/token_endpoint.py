@@ -24,7 +24,7 @@ from proxy.outbound.tls import client_context
 if TYPE_CHECKING:
     from proxy.definitions.domains import OAuthUrl
     from proxy.definitions.models import IClient, Limits, Tls
-    from proxy.oauth.request import TokenRequest
+    from proxy.oauth.compose import TokenRequest
     from proxy.oauth.response import EndpointAnswer
 
 # What OpenSSL says of a peer whose version or whose certificate's strength we do not accept. These are its own codes,
@@ -60,13 +60,18 @@ class TokenEndpoint:
         self._limits = limits
         self._resolver = resolver
 
-    async def post(self, request: TokenRequest) -> EndpointAnswer:
+    async def send(self, request: TokenRequest) -> EndpointAnswer:
         """Send `request` and return the complete answer, whatever its status; raise `EndpointFault`.
 
         The URL is checked against `valid_domains` first, before any name is looked up.
         """
         try:
-            url = check_url(request.url, self._iclient.valid_domains, self._iclient.allow_insecure)
+            url = check_url(
+                request.url,
+                self._iclient.valid_domains,
+                self._iclient.allow_insecure,
+                host_from_placeholder=request.host_from_placeholder,
+            )
         except DomainError as error:
             raise EndpointFault(
                 Outcome.OTHER_ERROR, "url_outside_valid_domains", attempted=False, reason=error.code
@@ -74,7 +79,7 @@ class TokenEndpoint:
         step = "dns_timeout"
         try:
             async with asyncio.timeout(self._limits.token_total):
-                addresses = await self._addresses(url)
+                addresses = await self._addresses(url, listed=not request.host_from_placeholder)
                 step = "token_connect_timeout"
                 transport, stream = await self._connect(url, addresses)
                 step = "token_endpoint_timeout"
@@ -87,7 +92,7 @@ class TokenEndpoint:
         except TimeoutError as error:
             raise EndpointFault(Outcome.TIMEOUT, step) from error
 
-    async def _addresses(self, url: OAuthUrl) -> tuple[str, ...]:
+    async def _addresses(self, url: OAuthUrl, *, listed: bool) -> tuple[str, ...]:
         try:
             found = await self._resolver.resolve(url.host, url.port)
         except ResolveError as error:
@@ -97,6 +102,11 @@ class TokenEndpoint:
         allowed = tuple(address for address in found if not is_metadata(_unmapped(address)))
         if not allowed:
             raise EndpointFault(Outcome.OTHER_ERROR, "metadata_address")
+        if not listed:
+            # Nobody wrote this host out: a value chose it, and it may not choose a machine inside.
+            allowed = tuple(address for address in allowed if ipaddress.ip_address(_unmapped(address)).is_global)
+            if not allowed:
+                raise EndpointFault(Outcome.OTHER_ERROR, "private_address")
         return allowed
 
     async def _connect(self, url: OAuthUrl, addresses: tuple[str, ...]) -> tuple[asyncio.Transport, AnswerStream]:
@@ -150,7 +160,7 @@ def _bytes(request: TokenRequest, url: OAuthUrl) -> bytes:
         f"{request.method} {url.path_and_query} HTTP/1.1",
         f"Host: {url.authority}",
         *(f"{name}: {value}" for name, value in request.headers),
-        f"Content-Length: {len(request.body)}",
+        *([f"Content-Length: {len(request.body)}"] if request.body or request.method in ("POST", "PUT") else []),
         "Connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + request.body

@@ -12,6 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from proxy.definitions.placeholders import Ambient
+from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
@@ -20,6 +22,7 @@ from proxy.exchange.surroundings import Surroundings
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.dial import Dialler
+from proxy.outbound.origins import OriginPools
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, Definitions, Limits, ListenerAuth, ReverseListener, Tls
+    from proxy.definitions.placeholders import UrlTemplate
+    from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
@@ -41,7 +46,6 @@ if TYPE_CHECKING:
 NO_CONNECTION: Final = "-"
 _REPLAY_MEMORY_MAX: Final = 64 * 1024 * 1024
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Part:
 
     connection: Connection
     plan: Plan
-    pool: Pool
+    pools: OriginPools
     keeper: Keeper | None
 
 
@@ -83,10 +87,13 @@ class Workshop:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._entropy = entropy
+        self.randbytes = entropy.randbytes
         self._resolver = resolver
         self._limits = limits
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
+        # Where a browser finds the admin listener: known when that is bound.
+        self.admin_base: str | None = None
         self._count = StreamCount(stream_limit_of(limits))
         self.stream_limit = StreamLimit(limits.upstream_streams)
         self.sweep = Sweep(self._loop, monotonic)
@@ -96,6 +103,7 @@ class Workshop:
             ConnectionCounters(NO_CONNECTION),  # of requests that no connection claims
             recorder,
             ReplayMemory(replay_memory(limits)),
+            Bounds(limits.inspect_raw, limits.inspect_decoded, limits.inspect_hold),
             via=f"Via: 1.1 {tag}\r\n".encode() if settings.via == "always" else b"",
             via_tag=tag.encode(),
             tunnels_max=limits.tunnels,
@@ -109,16 +117,9 @@ class Workshop:
 
     def part(self, connection: Connection, *, spread: float, before: Part | None = None) -> Part:
         """Build the parts of one connection; counters go on from the part `before`, tokens and streams do not."""
-        pool = Pool(
-            connection.name,
-            self._loop,
-            self._dialler(connection),
-            connection.timeouts,
-            self._head_limits,
-            self.stream_limit,
-            self.sweep,
-            self._limits.upstream_idle,
-        )
+        if _is_secured(connection.base_url):
+            self._contexts.get(connection.tls)  # not only when a token answer has named the origin: it takes a while
+        pools = OriginPools(lambda origin: self._pool(connection, origin))
         keeper = (
             keeper_for(
                 connection,
@@ -128,12 +129,13 @@ class Workshop:
                 resolver=self._resolver,
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
+                admin_base=lambda: self.admin_base,
             )
             if connection.iclient is not None
             else None
         )
         counters = before.plan.counters if before is not None else ConnectionCounters(connection.name)
-        return Part(connection, Plan(connection, pool, keeper, keeper, counters), pool, keeper)
+        return Part(connection, Plan(connection, pools, keeper, keeper, counters, self._ambient), pools, keeper)
 
     def listener(self, door: Door, parts: Mapping[str, Part]) -> Listener:
         """Build the listener of one door, not yet bound."""
@@ -151,14 +153,24 @@ class Workshop:
 
     def prepare(self, connections: Iterable[Connection]) -> None:
         """Read the certificates of these connections; may run on another thread, one at a time."""
-        self._contexts.keep({each.tls for each in connections if urlsplit(each.base_url).scheme == "https"})
+        self._contexts.keep({each.tls for each in connections if _is_secured(each.base_url)})
 
-    def _dialler(self, connection: Connection) -> Dialler:
-        url = urlsplit(connection.base_url)
-        host = url.hostname or ""
-        context = self._contexts.get(connection.tls) if url.scheme == "https" else None
-        port = url.port or _DEFAULT_PORTS[url.scheme]
-        return Dialler(self._resolver, host, port, context, connection.tls.server_name or host)
+    def _ambient(self) -> Ambient:
+        return Ambient(self._clock.wall(), self.randbytes)
+
+    def _pool(self, connection: Connection, origin: Origin) -> Pool:
+        context = self._contexts.get(connection.tls) if origin.scheme == "https" else None
+        server_name = connection.tls.server_name or origin.host
+        return Pool(
+            connection.name,
+            self._loop,
+            Dialler(self._resolver, origin.host, origin.port, context, server_name),
+            connection.timeouts,
+            self._head_limits,
+            self.stream_limit,
+            self.sweep,
+            self._limits.upstream_idle,
+        )
 
 
 def rules(door: Door, parts: Mapping[str, Part]) -> ReverseRules:
@@ -169,6 +181,13 @@ def rules(door: Door, parts: Mapping[str, Part]) -> ReverseRules:
     origins = frozenset(origin.lower().rstrip("/") for origin in settings.allow_origins)
     credential = credential_of(settings.auth) if settings.auth is not None else None
     return ReverseRules(table, hosts, origins, credential, _challenge(settings.auth))
+
+
+def _is_secured(base_url: str | UrlTemplate) -> bool:
+    """Whether streams to it are encrypted; an origin that a token answer names has to be https."""
+    if isinstance(base_url, str):
+        return urlsplit(base_url).scheme == "https"
+    return base_url.origin is not None or base_url.scheme == "https"
 
 
 class _Contexts:

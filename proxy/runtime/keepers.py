@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.oauth.redirect import redirect_url
 from proxy.outbound.token_endpoint import TokenEndpoint
-from proxy.tokens.issuer import Issuer
+from proxy.tokens.discovery import Discovery
+from proxy.tokens.issuer import BROUGHT, Issuer, Sources
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.lease import Ahead
 from proxy.tokens.pace import FLOOR, Policy
 from proxy.tokens.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from proxy.clock import Clock
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 
 # Seconds over which the first renewals of all connections are spread.
 PREFETCH: Final = 1.0
+
+
+def _nowhere() -> None:
+    """There is no admin listener for a browser to come back to."""
 
 
 def keeper_for(
@@ -31,23 +38,28 @@ def keeper_for(
     resolver: Resolver,
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
+    admin_base: Callable[[], str | None] = _nowhere,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
     spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
+    `admin_base` tells where a browser finds the admin listener once it is bound.
     """
     iclient = connection.iclient
     if iclient is None:
         raise ValueError(f"connection {connection.name} needs no token")
+    endpoint = TokenEndpoint(iclient, limits, resolver)
     issuer = Issuer(
         connection,
         iclient,
-        endpoint=TokenEndpoint(iclient, limits, resolver),
+        endpoint=endpoint,
+        discovery=Discovery(iclient, endpoint, clock, limit=limits.token_answer),
         store=MemoryStore(),
         clock=clock,
-        chance=random.random,
+        sources=Sources(random.random, random.randbytes, lambda: redirect_url(iclient, connection, admin_base())),
         limit=limits.token_answer,
+        pause=limits.backoff.min,
         before=before.counters if before is not None else None,
     )
     return Keeper(
@@ -57,6 +69,7 @@ def keeper_for(
         clock=clock,
         chance=random.random,
         prefetch=prefetch if connection.prefetch else None,
+        scope=iclient.scope_delimiter.join(connection.scopes),
     )
 
 
@@ -72,5 +85,6 @@ def policy_of(iclient: IClient, limits: Limits) -> Policy:
         cooldown_max=limits.cooldown.max,
         token_wait=limits.token_wait,
         floor=min(FLOOR, limits.backoff.min),
+        own_grant=iclient.grant_type not in BROUGHT,
         passwords=iclient.grant_type == "password",
     )

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from proxy.admin.ports import Event, Ports, ReloadReport
 from proxy.admin.status import ConnectionStatus
+from proxy.errors import Refusal
 from proxy.observe.collectors import Watched
+from proxy.problem import PROBLEMS
+from proxy.runtime.ping import ping
+from proxy.runtime.reload import Applied, Rejected
+from proxy.tokens.issuer import BROUGHT, INTERACTIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from proxy.exchange.record import ConnectionCounters
+    from proxy.admin.ports import Authorizations, TestResult
+    from proxy.exchange.surroundings import Surroundings
     from proxy.histogram import Histogram
     from proxy.runtime.assemble import Part
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.keeper import Snapshot
 
+_FORGETS: Final = "the store is memory: a restart loses this grant, or what its refresh token was rotated to"
+
 
 class RunningProxy:
-    """Fills the port `Operations` of `admin` and feeds the metrics.
+    """Fills the ports of `admin` and feeds the metrics.
 
-    `parts` returns those there are now, by connection; `stop` begins to drain.
+    `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew.
     """
 
     def __init__(
-        self, parts: Callable[[], Mapping[str, Part]], unmatched: ConnectionCounters, stop: Callable[[], None]
+        self,
+        parts: Callable[[], Mapping[str, Part]],
+        surroundings: Surroundings,
+        authorizations: Authorizations,
+        stop: Callable[[], None],
+        reload: Callable[[], Awaitable[Applied | Rejected]],
     ) -> None:
         self._parts = parts
-        self._unmatched = unmatched
+        self._surroundings = surroundings
+        self._authorizations = authorizations
         self._stop = stop
+        self._reload = reload
+
+    @property
+    def ports(self) -> Ports:
+        """Itself as three of the ports, and who knows of authorizations as the fourth."""
+        return Ports(self, self, self._authorizations, self)
 
     def connections(self) -> list[ConnectionStatus]:
         """Return every connection's status."""
@@ -40,13 +61,39 @@ class RunningProxy:
         if keeper is not None:
             await keeper.renew()
 
+    def events(self, name: str) -> tuple[Event, ...]:
+        """Return what happened to a connection's token lately, the newest first."""
+        part = self._parts().get(name)
+        if part is None or part.keeper is None:
+            return ()
+        return tuple(Event(each.at, each.kind, each.text) for each in part.keeper.events)
+
+    async def revoke(self, name: str) -> tuple[str, ...]:
+        """Give the tokens of a connection back, and forget them."""
+        keeper = self._parts()[name].keeper
+        if keeper is None:
+            raise Refusal(PROBLEMS["no_route"], "this connection needs no token")
+        return await keeper.revoke()
+
+    async def test(self, name: str) -> TestResult:
+        """Send the connection's ping."""
+        return await ping(self._parts()[name], self._surroundings)
+
+    async def reload(self) -> ReloadReport:
+        """Read the definitions again; what changed is named, and so is why nothing did."""
+        match await self._reload():
+            case Applied(changes=changes):
+                return ReloadReport(applied=True, changed=(*changes.changed, *changes.added, *changes.removed))
+            case Rejected(reasons=reasons):
+                return ReloadReport(applied=False, faults=reasons)
+
     def quit(self) -> None:
         """Begin to drain."""
         self._stop()
 
     def watched(self) -> list[Watched]:
         """Return what a scrape shows, the requests that belong to no connection among it."""
-        return [Watched(self._unmatched), *(_watched(part) for part in self._parts().values())]
+        return [Watched(self._surroundings.unmatched), *(_watched(part) for part in self._parts().values())]
 
 
 class _TokenView:
@@ -82,6 +129,11 @@ def _status(part: Part) -> ConnectionStatus:
         next_attempt_at=snapshot.next_attempt_at,
         required=connection.required,
         prefetch=connection.prefetch,
+        redirect_url=keeper.issuer.redirect_url if iclient.grant_type == "authorization_code" else None,
+        authorize_url=f"/oauth/start/{connection.name}" if iclient.grant_type in INTERACTIVE else None,
+        can_revoke=keeper.can_revoke and snapshot.had_token,
+        can_authorize=iclient.grant_type in INTERACTIVE,
+        warnings=(_FORGETS,) if iclient.grant_type in BROUGHT else (),
     )
 
 

@@ -98,7 +98,7 @@ async def _discard(running: Assembly, parts: Mapping[str, Part], opened: Mapping
         listener.abort()
     for name, part in parts.items():
         if running.parts.get(name) is not part:
-            await part.pool.close()
+            await part.pools.close()
 
 
 async def _open(

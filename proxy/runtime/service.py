@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from time import monotonic
@@ -13,7 +14,9 @@ import structlog
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
 from proxy.inbound.bind import bind_socket, printable_address
+from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
+from proxy.runtime.authorizations import BrowserAuthorizations
 from proxy.runtime.operations import RunningProxy
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.turns import Turns
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from proxy.tokens.keeper import Keeper
 
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
+_REVOKE_SECONDS: Final = 5.0
 _RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hundred times a second is served once
 
 
@@ -53,7 +57,13 @@ class Service:
         self._turns = Turns(self._reload, "reload", _RELOAD_PAUSE)
         self._last_reload = LastReload(clock.wall())
         self._log = structlog.get_logger()
-        self._operations = RunningProxy(lambda: self._assembly.parts, workshop.surroundings.unmatched, self.stop)
+        self._operations = RunningProxy(
+            lambda: self._assembly.parts,
+            workshop.surroundings,
+            BrowserAuthorizations(lambda: self._assembly.parts, workshop.randbytes, clock.monotonic),
+            self.stop,
+            self.reload,
+        )
         self._health = Health(self._operations.connections)
 
     def stop(self) -> None:
@@ -91,9 +101,11 @@ class Service:
     async def _start_admin(self, settings: AdminListener) -> AdminServer:
         counters = self._workshop.surroundings.counters
         metrics = Metrics(counters, self._operations.watched, version("iclient-proxy"), self._last_reload)
-        server = AdminServer(settings, self._operations, self._health, metrics.scrape)
+        server = AdminServer(settings, self._operations.ports, self._health, metrics.scrape, clock=self._clock)
         sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
+        port = None if sock.family == socket.AF_UNIX else sock.getsockname()[1]
+        self._workshop.admin_base = admin_base(settings, port)
         await server.start(sock)
         return server
 
@@ -158,7 +170,7 @@ class Service:
         )
 
     def _retire(self, part: Part) -> None:
-        part.pool.retire()
+        part.pools.retire()
         if part.keeper is not None:
             task = asyncio.create_task(part.keeper.retire(), name=f"retire the keeper of {part.connection.name}")
             self._retiring[task] = part.keeper
@@ -181,7 +193,18 @@ class Service:
         cut = self._open_streams()
         for listener in self._listeners():
             listener.abort()
+        if shutdown.revoke:
+            await self._revoke()
         self._log.info("stopped", streams_cut=cut)
+
+    async def _revoke(self) -> None:
+        """Give all tokens back; whoever ends the process does not wait for ever (T-98)."""
+        keepers = [part.keeper for part in self._assembly.parts.values() if part.keeper is not None]
+        try:
+            async with asyncio.timeout(_REVOKE_SECONDS):
+                await asyncio.gather(*(keeper.revoke() for keeper in keepers if keeper.can_revoke))
+        except TimeoutError:
+            self._log.warning("revocation_unfinished", seconds=_REVOKE_SECONDS)
 
     async def _close(self) -> None:
         """Close everything but the admin listener, which is closed by now."""

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import structlog
-
 from proxy.access_token import Refused
 from proxy.oauth.failure import Failure, Outcome
 from proxy.oauth.response import Issued
+from proxy.tokens.consent import Consent
+from proxy.tokens.journal import Journal
 from proxy.tokens.lease import Moment
 from proxy.tokens.lifecycle import aged, awaits_verdict, next_renewal, next_start, step, wake_at
 from proxy.tokens.states import (
@@ -36,6 +36,7 @@ from proxy.tokens.states import (
     Nothing,
     RefusedUpstream,
     Resting,
+    Revoked,
     holds,
     last_failure,
     state_of,
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.issuer import Issuer, Renewal
+    from proxy.tokens.journal import Event
     from proxy.tokens.pace import Policy
-    from proxy.tokens.states import Event, State
+    from proxy.tokens.states import Event as LifeEvent
+    from proxy.tokens.states import State
 
 T = TypeVar("T")
 
@@ -90,6 +93,7 @@ class Keeper:
     """The token of one connection. Belongs to one event loop.
 
     `prefetch`: seconds over which the first renewal is spread after `start`, None: the first request brings it.
+    `scope` is what is asked for: an answer that grants another one is told of.
     `chance` returns a number x with 0 ≤ x < 1.
     """
 
@@ -102,16 +106,19 @@ class Keeper:
         clock: Clock,
         chance: Callable[[], float],
         prefetch: float | None,
+        scope: str = "",
     ) -> None:
         self.unproven = False
         self._connection = connection
-        self._issuer = issuer
         self._policy = policy
         self._monotonic = clock.monotonic
         self._wall = clock.wall
         self._chance = chance
         self._prefetch = prefetch
-        self._log = structlog.get_logger()
+        self._asked = scope
+        self._journal = Journal(connection, clock.wall)
+        self.issuer = issuer
+        self.consent = Consent(connection, issuer, self._journal, adopt=self._adopt, expect=self._expect)
         self._life = Life()
         # What `take` looks at: until then (wall time) the token is good and nothing has to be decided. The monotonic
         # clock has its say by the timer; the wall clock alone knows that the machine was suspended.
@@ -122,17 +129,34 @@ class Keeper:
         self._waiting: dict[asyncio.Future[AccessToken | Unavailable], float] = {}
         self._asking: set[asyncio.Future[Unavailable | None]] = set()
         self._flight: asyncio.Task[None] | None = None
+        # What a flight brings that began before a revocation, or before somebody authorized, is given back.
+        self._epoch = 0
+        self._authorizing_until = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._first: asyncio.TimerHandle | None = None
         self._closed = False
         self._tried = False
         self._renewed_at: float | None = None
-        self._odd: set[str] = set()
 
     @property
     def counters(self) -> TokenCounters:
         """The token requests so far."""
-        return self._issuer.counters
+        return self.issuer.counters
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The last things that happened to the token, the newest first."""
+        return self._journal.events
+
+    @property
+    def can_revoke(self) -> bool:
+        """The authorization server is known to take tokens back."""
+        return self.issuer.can_revoke
+
+    @property
+    def skew(self) -> float:
+        """How far the authorization server's clock is ahead of ours, in seconds; 0 within half a minute."""
+        return self.issuer.skew
 
     # ------------------------------------------------------------------------------------------------- the data path
 
@@ -196,6 +220,18 @@ class Keeper:
         if outcome is not None:
             raise outcome.refusal()
 
+    async def revoke(self) -> tuple[str, ...]:
+        """Give the tokens back and forget them; return for each what became of it.
+
+        What a renewal brings that is under way now is given back when it comes.
+        """
+        held = None if isinstance(self._life.holding, Nothing) else self._life.holding.lease.token.value
+        self._epoch += 1
+        self._advance(Revoked())
+        codes = await self.issuer.revoke(held)
+        self._journal.revoked(codes)
+        return codes
+
     def snapshot(self) -> Snapshot:
         """Return what operators see; changes nothing."""
         at = self._moment()
@@ -246,6 +282,7 @@ class Keeper:
         self._set_timer(math.inf)
         if self._first is not None:
             self._first.cancel()
+        await self.consent.close()
         for future in self._waiting:
             _settle(future, closing())
         for asked in self._asking:
@@ -264,12 +301,14 @@ class Keeper:
         self._advance(Looked())
         return self._token
 
-    def _advance(self, event: Event) -> tuple[Action, ...]:
+    def _advance(self, event: LifeEvent) -> tuple[Action, ...]:
         """Let `event` change the life, and do what follows from it."""
         at = self._moment()
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
-            self._flight = asyncio.get_running_loop().create_task(self._fly(), name=f"renewal:{self._connection}")
+            self._flight = asyncio.get_running_loop().create_task(
+                self._fly(self._epoch, self._flight), name=f"renewal:{self._connection}"
+            )
         held = holds(self._life)
         if held is None:
             self._token, self._until = None, -math.inf
@@ -291,6 +330,8 @@ class Keeper:
                 _settle(future, self._token)
         elif self._waiting:
             hope = next_start(self._life, self._policy, waiting=True)
+            if at.monotonic < self._authorizing_until:
+                hope = at.monotonic  # somebody is at it
             reason = None
             for future, deadline in list(self._waiting.items()):
                 if at.monotonic < deadline and hope <= deadline:
@@ -310,23 +351,39 @@ class Keeper:
             delay = max(when - now, 0.0) + _LATE
             self._timer = asyncio.get_running_loop().call_later(delay, self._advance, Looked())
 
-    async def _fly(self) -> None:
-        """Run one renewal to its end; whatever happens, the life hears of it."""
+    async def _fly(self, epoch: int, before: asyncio.Task[None] | None) -> None:
+        """Run one renewal to its end; whatever happens, the life hears of it, unless its epoch is over."""
+        if before is not None:
+            await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
         try:
-            renewal = await self._issuer.renew()
+            renewal = await self.issuer.renew()
         except Exception as error:  # noqa: BLE001 a mistake of ours must not leave anybody waiting
-            self._log.error("renewal", connection=self._connection, outcome="internal", error=type(error).__name__)
-            self._land(Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable))
+            self._journal.broken(error)
+            if epoch == self._epoch:
+                self._flight = None
+                self._land(Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable))
             return
-        result = renewal.result
-        if isinstance(result, Issued):
-            self._land(Landed(result.access_token, result.lifetime, renewal.asked_at, renewal.refreshable))
-        else:
-            self._land(Failed(result, renewal.refreshable))
+        if epoch == self._epoch:
+            self._flight = None
+            self._land(_event(renewal))
+            self._tell(renewal)
+        elif isinstance(renewal.result, Issued):
+            await self.issuer.give_back(renewal.result.refresh_token, renewal.result.access_token)
+            self._journal.note("dropped", "a token that came too late was given back")
+
+    def _adopt(self, renewal: Renewal) -> None:
+        """Take what an authorization brought, in the place of whatever there was."""
+        self._epoch += 1
+        self._authorizing_until = -math.inf
+        self._land(_event(renewal))
         self._tell(renewal)
 
-    def _land(self, event: Event) -> None:
-        self._flight = None
+    def _expect(self, seconds: float) -> None:
+        """Let requests wait for an authorization, for that long."""
+        self._authorizing_until = self._monotonic() + seconds if seconds else -math.inf
+        self._advance(Looked())
+
+    def _land(self, event: LifeEvent) -> None:
         self._tried = True
         self._used = False
         generation = self._life.generation
@@ -341,42 +398,15 @@ class Keeper:
             _settle(future, outcome)
 
     def _tell(self, renewal: Renewal) -> None:
-        """Write the one line of a renewal; of an answer that was no token it says what kind of thing it was."""
-        fields: dict[str, object] = {
-            "connection": self._connection,
-            "grant": renewal.grant,
-            "requests": renewal.requests,
-            "ms": round(renewal.seconds * 1000, 1),
-        }
-        if renewal.lost:
-            fields["refresh_token_lost"] = renewal.lost
+        """Have the line of a renewal written; a token that was not taken has left its reason."""
         failure = last_failure(self._life)
-        match renewal.result:
-            case Issued() as issued if failure is None:
-                new = set(issued.anomalies) - self._odd
-                self._odd |= new
-                tell = self._log.warning if new else self._log.info
-                if issued.anomalies:
-                    fields["anomalies"] = list(issued.anomalies)
-                tell("renewal", **fields, outcome=Outcome.OK.value, expires_in=issued.lifetime)
-                return
-            case Failure() as said:
-                failure = said
-            case Issued():
-                pass
-        assert failure is not None  # noqa: S101 an issued token that was not taken has left its reason
-        described = {
-            "said": failure.said,
-            "status": failure.status,
-            "content_type": failure.content_type,
-            "length": failure.length,
-            "sha256": failure.digest,
-        }
-        fields |= {key: value for key, value in described.items() if value not in (None, "")}
+        if isinstance(renewal.result, Issued) and failure is None:
+            self._journal.renewed(renewal, renewal.result, self._asked)
+            return
         wait = next_start(self._life, self._policy, waiting=bool(self._waiting)) - self._monotonic()
-        if math.isfinite(wait):
-            fields["next_attempt_in"] = round(max(wait, 0.0), 1)
-        self._log.warning("renewal", **fields, outcome=failure.outcome.value, code=failure.code)
+        found = renewal.result if isinstance(renewal.result, Failure) else failure
+        if found is not None:
+            self._journal.failed(renewal, found, round(max(wait, 0.0), 1) if math.isfinite(wait) else None)
 
     def _demand(self) -> Demand:
         return Demand(waiting=bool(self._waiting), used=self._used)
@@ -386,6 +416,21 @@ class Keeper:
 
     def _why(self) -> Unavailable:
         return closing() if self._closed else why(self._life, self._monotonic(), self._policy)
+
+
+def _event(renewal: Renewal) -> LifeEvent:
+    """Return a renewal in the words of a life."""
+    result = renewal.result
+    if isinstance(result, Failure):
+        return Failed(result, renewal.refreshable)
+    return Landed(
+        result.access_token,
+        result.lifetime,
+        renewal.asked_at,
+        renewal.refreshable,
+        renewal.held.fields,
+        renewal.held.callback,
+    )
 
 
 def _settle(future: asyncio.Future[T], outcome: T) -> None:

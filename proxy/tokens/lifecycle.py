@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.access_token import AccessToken
 from proxy.oauth.failure import Failure, Outcome, Remedy
@@ -32,6 +32,7 @@ from proxy.tokens.states import (
     Nothing,
     RefusedUpstream,
     Resting,
+    Revoked,
     Spent,
     Valid,
     holds,
@@ -41,7 +42,9 @@ from proxy.tokens.states import (
 if TYPE_CHECKING:
     from proxy.tokens.lease import Moment
     from proxy.tokens.pace import Policy
-    from proxy.tokens.states import Event, Life
+    from proxy.tokens.states import Errand, Event, Life
+
+_GIVEN_BACK: Final = Failure(Outcome.OTHER_ERROR, "revoked", Remedy.ANOTHER_GRANT)
 
 # ------------------------------------------------------------------------------------------------------------ looking
 
@@ -109,6 +112,9 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
         case Landed():
             life = _landed(life, event, at, policy)
             demand = Demand(waiting=False, used=False)
+        case Revoked():
+            life = _revoked(life, policy)
+            demand = Demand(waiting=demand.waiting, used=False)
         case Failed():
             life = _failed(replace(life, refreshable=event.refreshable), event.failure, at, policy)
         case _:
@@ -209,7 +215,7 @@ def _landed(life: Life, event: Landed, at: Moment, policy: Policy) -> Life:
     if usable <= at.monotonic - event.asked_at.monotonic:
         return _failed(life, Failure(Outcome.MALFORMED, "token_expired_on_arrival"), at, policy)
     before = None if isinstance(life.holding, Nothing) else life.holding.lease.token.value
-    token = AccessToken(event.value, life.generation + 1)
+    token = AccessToken(event.value, life.generation + 1, event.fields, event.callback)
     held = lease(
         token,
         event.lifetime,
@@ -219,6 +225,12 @@ def _landed(life: Life, event: Landed, at: Moment, policy: Policy) -> Life:
         same=event.value == before,
     )
     return replace(life, holding=Valid(held), errand=Resting(), rejections=(), generation=token.generation)
+
+
+def _revoked(life: Life, policy: Policy) -> Life:
+    """Nothing is held any more; a grant that only a human can bring is lost with it."""
+    errand: Errand = Resting() if policy.own_grant else AuthorizationRequired(_GIVEN_BACK)
+    return replace(life, holding=Nothing(), errand=errand, cooldown=None, asked=False, refreshable=False, rejections=())
 
 
 def _failed(life: Life, failure: Failure, at: Moment, policy: Policy) -> Life:

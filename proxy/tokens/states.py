@@ -16,11 +16,13 @@ A word on length: most of it are values of two lines and their meaning, which be
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.access_token import AccessToken
     from proxy.oauth.failure import Failure
     from proxy.secret import Secret
@@ -208,6 +210,8 @@ class Landed:
     lifetime: float | None
     asked_at: Moment
     refreshable: bool
+    fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    callback: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,12 @@ class Failed:
     refreshable: bool
 
 
-Event = Looked | Asked | RefusedUpstream | AcceptedUpstream | Landed | Failed
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The tokens have been given back."""
+
+
+Event = Looked | Asked | RefusedUpstream | AcceptedUpstream | Landed | Failed | Revoked
 
 
 class Action(Enum):
@@ -301,6 +310,8 @@ TRANSITIONS: Final[tuple[tuple[State, State, str], ...]] = (
     *((before, State.BACKOFF, "the attempt failed") for before in (*_GONE, State.BRAKED)),
     *((before, State.BRAKED, "the client is rejected") for before in (*_GONE, State.BACKOFF)),
     *((before, State.AUTHORIZATION_REQUIRED, "the grant is lost") for before in (*_GONE, State.BACKOFF, State.BRAKED)),
+    (State.AUTHORIZATION_REQUIRED, State.VALID, "someone authorized it"),
+    *((before, State.NONE, "revoked") for before in (*_SERVES, *_GONE[1:], State.BACKOFF, State.BRAKED)),
 )
 
 

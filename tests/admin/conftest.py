@@ -2,17 +2,15 @@
 
 import asyncio
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import pytest
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
-from proxy.admin.status import ConnectionStatus
 from proxy.definitions.models import AdminListener
-from proxy.errors import TokenUnavailable
-from proxy.problem import PROBLEMS
 from tests.support.client import Client
+from tests.support.running import NOW, Running
 
 
 @dataclass
@@ -22,24 +20,16 @@ class Exposition:
 
 
 @dataclass
-class Running:
-    """Fake of `Operations`: what it was asked is in `renewed` and `quits`."""
+class Clock:
+    """Stands still until it is moved."""
 
-    statuses: dict[str, ConnectionStatus] = field(default_factory=dict)
-    renewed: list[str] = field(default_factory=list)
-    quits: int = 0
+    now: float = NOW
 
-    def connections(self):
-        return list(self.statuses.values())
+    def monotonic(self):
+        return self.now
 
-    async def renew(self, name):
-        self.renewed.append(name)
-        if name == "broken":
-            raise TokenUnavailable(PROBLEMS["client_rejected"], "the client is rejected", retry_after=299.5)
-        self.statuses[name] = replace(self.statuses[name], state="valid", last_renewal_at=1767323045.0)
-
-    def quit(self):
-        self.quits += 1
+    def wall(self):
+        return self.now
 
 
 class Admin:
@@ -47,6 +37,7 @@ class Admin:
 
     def __init__(self):
         self.running = Running()
+        self.clock = Clock()
         self.health = Health(self.running.connections)
         self.pieces = [b"# HELP x x\n", b"x 1\n"]
         self.accepted = []
@@ -60,7 +51,12 @@ class Admin:
         sock = sock or socket.create_server((bind, 0))
         self.address = sock.getsockname()
         self.server = AdminServer(
-            AdminListener(**settings), self.running, self.health, self.scrape, scrape_seconds=scrape_seconds
+            AdminListener(**settings),
+            self.running.ports,
+            self.health,
+            self.scrape,
+            clock=self.clock,
+            scrape_seconds=scrape_seconds,
         )
         await self.server.start(sock)
 

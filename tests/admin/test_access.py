@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
-from proxy.admin.access import Rules, Visit
+from proxy.admin.access import Rules, Visit, refusal_of_post
 from proxy.definitions.models import AdminListener
 from proxy.secret import Secret
 
 
-def code(visit, **listener):
+def code(visit, *, page_token=False, **listener):
     refusal = Rules.of(AdminListener(**listener)).refusal(visit)
+    if refusal is None and visit.method == "POST":
+        refusal = refusal_of_post(visit, page_token=page_token)
     return refusal[0].code if refusal else "answers"
 
 
@@ -111,3 +115,38 @@ def test_a_post_that_any_page_could_send_is_refused(media):
 def test_a_post_of_a_program_goes_through():
     assert code(visit("POST")) == "answers"
     assert code(visit("POST", body=True, Content_Type="Application/JSON; charset=utf-8")) == "answers"
+
+
+@pytest.mark.case("A-345")
+def test_a_post_with_the_token_of_the_page_goes_through_unless_it_is_foreign():
+    own = {"Origin": "http://localhost:7489", "Sec_Fetch_Site": "same-origin", "Cookie": "a=b"}
+    form = "application/x-www-form-urlencoded"
+
+    assert code(visit("POST", body=True, Content_Type=form, **own), page_token=True) == "answers"
+    assert code(visit("POST", body=True, Content_Type=form, **own)) == "cross_site"
+    for foreign in ("https://evil.example", "null", "http://localhost:3000"):
+        assert code(visit("POST", **{**own, "Origin": foreign}), page_token=True) == "cross_site"
+
+
+NAVIGATION = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+
+
+@pytest.mark.case("A-345", "A-350")
+@pytest.mark.parametrize("path", ["/oauth/callback/acme", "/oauth/done/crm", "/oauth/start/crm"])
+def test_from_another_site_a_browser_may_arrive_where_an_authorization_passes(path):
+    def at(**fields):
+        return code(replace(visit(**fields), path=path))
+
+    assert at(**NAVIGATION) == "answers"
+    assert at(**NAVIGATION, Origin="null") == "answers"
+    assert at(**{**NAVIGATION, "Sec_Fetch_Dest": "iframe"}) == "cross_site"
+    assert at(**{**NAVIGATION, "Sec_Fetch_Mode": "no-cors"}) == "cross_site"
+    assert at(Sec_Fetch_Site="cross-site") == "cross_site"
+    assert at(Origin="https://evil.example") == "cross_site"
+    assert at(**NAVIGATION, Host="attacker.example") == "misdirected_request"
+    assert code(replace(visit(peer="10.1.2.3", **NAVIGATION), path=path)) == "admin_forbidden"
+
+
+@pytest.mark.parametrize("path", ["/", "/oauth", "/oauth/callbacks/x", "/api/connections", "//oauth/callback/acme"])
+def test_from_another_site_it_arrives_nowhere_else(path):
+    assert code(replace(visit(**NAVIGATION), path=path)) == "cross_site"

@@ -197,8 +197,8 @@ async def test_a_preflight_gets_no_permission(local):
 @pytest.mark.parametrize(
     "target",
     [
-        b"/", b"/static/../../etc/passwd", b"/..%2f..%2fetc/passwd", b"/livez/", b"/livez/..", b"//livez", b"/LIVEZ",
-        b"/%6civez", b"/api", b"/api/connections/", b"/api/connections/crm", b"/api/connections/crm/revoke",
+        b"/static/../../etc/passwd", b"/..%2f..%2fetc/passwd", b"/livez/", b"/livez/..", b"//livez", b"/LIVEZ",
+        b"/%6civez", b"/api", b"/api/connections/", b"/api/connections/crm",
         b"/" + b"x" * 4000,
     ],
 )  # fmt: skip

@@ -20,12 +20,12 @@ class Done:
     err: str
 
 
-async def python(*arguments, environment=None, cwd=None):
-    """Run our interpreter with these arguments and wait for its end."""
+async def python(*arguments, environment=None, cwd=None, stdin=None):
+    """Run our interpreter with these arguments and wait for its end; `stdin` is what it may read."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=cwd,
@@ -38,14 +38,14 @@ async def python(*arguments, environment=None, cwd=None):
         },
     )
     async with awaiting(f"the end of {arguments}", 30):
-        out, err = await running.communicate()
+        out, err = await running.communicate(None if stdin is None else stdin.encode())
     assert running.returncode is not None
     return Done(running.returncode, out.decode(), err.decode())
 
 
-async def iclient_proxy(*arguments, environment=None, cwd=None):
+async def iclient_proxy(*arguments, environment=None, cwd=None, stdin=None):
     """Run one verb."""
-    done = await python("-m", "proxy", *arguments, environment=environment, cwd=cwd)
+    done = await python("-m", "proxy", *arguments, environment=environment, cwd=cwd, stdin=stdin)
     assert "Traceback" not in done.err, done.err
     assert "canary-secret" not in done.out + done.err
     return done

@@ -9,19 +9,9 @@ from proxy.admin.status import ConnectionStatus
 from proxy.cli.admin_client import AdminClient, AdminRefusalError, NotRunningError
 from proxy.definitions.models import AdminListener
 from proxy.secret import Secret
+from tests.support.running import Running
 
-
-class Running:
-    """Fake of `Operations` with one connection."""
-
-    def connections(self):
-        return [ConnectionStatus("crm", iclient="acme", grant_type="password", state="valid")]
-
-    async def renew(self, name):
-        assert name == "crm"
-
-    def quit(self):
-        raise AssertionError("nobody asked for the end")
+CRM = ConnectionStatus("crm", iclient="acme", grant_type="password", state="valid")
 
 
 async def no_metrics(_accept):
@@ -33,7 +23,7 @@ async def serve():
     servers = []
 
     async def start(sock, **settings):
-        server = AdminServer(AdminListener(**settings), Running(), Health(list), no_metrics)
+        server = AdminServer(AdminListener(**settings), Running({"crm": CRM}).ports, Health(list), no_metrics)
         await server.start(sock)
         servers.append(server)
 

@@ -164,7 +164,19 @@ async def test_a_token_is_only_to_be_had_for_a_connection_that_needs_one(name, w
     assert why in done.err
 
 
-@pytest.mark.parametrize("verb", [("status",), ("renew", "acme"), ("health",), ("health", "--ready")])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("status",),
+        ("renew", "acme"),
+        ("health",),
+        ("health", "--ready"),
+        ("revoke", "acme"),
+        ("ping", "acme"),
+        ("reload",),
+        ("authorize", "acme"),
+    ],
+)
 async def test_without_a_running_proxy_the_status_is_69_and_the_message_says_where_it_asked(verb, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         unused = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -194,6 +194,22 @@ async def test_an_upstream_that_demands_a_certificate_gets_the_connections_own(c
     assert ("DNS", "the-client.example") in certificate["subjectAltName"]
 
 
+@pytest.mark.connection(
+    base_url="{{{connection.token.fields.instance_url}}}/v{{{connection.token.fields.version}}}",
+    hosts=["localhost"],
+    headers={"X-Team": "{{{uppercase connection.token.fields.team}}}"},
+    **TRUST,
+)
+@over_tls(server_tls())
+async def test_the_token_answer_may_say_where_the_upstream_is(case: Case):
+    instance = f"https://localhost:{case.upstream.port}"
+    case.stage.tokens.members[case.name] = {"instance_url": instance, "version": 59, "team": "blue"}
+    answered = await case.ask(case.request())
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    [request] = case.upstream.requests
+    assert (request.target, request.values(b"x-team"), request.token) == (b"/v59/x", [b"BLUE"], case.token())
+
+
 @pytest.mark.connection(base_url=AT_LOCALHOST, **TRUST)
 @over_tls(server_tls())
 async def test_the_second_stream_resumes_the_tls_session_of_the_first(case: Case):

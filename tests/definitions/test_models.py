@@ -19,6 +19,8 @@ from proxy.definitions.models import (
     Timeouts,
     UnixBind,
 )
+from proxy.definitions.placeholders import literal
+from proxy.definitions.urls import compile_url
 from proxy.errors import DefinitionsError
 from proxy.secret import Secret
 from tests.definitions.written import (
@@ -44,8 +46,8 @@ def test_the_shortest_definition_is_enough(folder):
         name="acme",
         grant_type="client_credentials",
         client_auth="client_secret_basic",
-        token_url="https://auth.acme.com/oauth/token",
-        client_id="my-app",
+        token_url=compile_url("https://auth.acme.com/oauth/token"),
+        client_id=literal("my-app"),
         client_secret=Secret("canary-value"),
         valid_domains=("auth.acme.com",),
     )
@@ -183,17 +185,18 @@ connections:
 
     assert a.timeouts == Timeouts(connect=1, response=3)
     assert a.replay == Replay(methods="never")
-    assert a.headers == (("X-Kept", "default"), ("x-mine", "own"))
+    assert a.headers == (("X-Kept", literal("default")), ("x-mine", literal("own")))
     assert a.send_token_via == SendTokenVia(header=HeaderPlacement())
     assert a.username is None
     assert (a.iclient.scopes, a.iclient.basic_encoding, a.iclient.tls.server_name) == (("a",), "raw", "auth.internal")
-    assert b.headers[-1] == ("Authorization", "not on connections with a token")
+    assert b.headers[-1] == ("Authorization", literal("not on connections with a token"))
 
 
 def test_headers_are_set_or_removed(folder):
     found = connection(folder, with_connection("headers: {X-Tenant: 7, X-Date: 2026-01-01, X-Gone: null, X-Empty: ''}"))
 
-    assert found.headers == (("X-Tenant", "7"), ("X-Date", "2026-01-01"), ("X-Gone", None), ("X-Empty", ""))
+    texts = [(name, value.text if value is not None else None) for name, value in found.headers]
+    assert texts == [("X-Tenant", "7"), ("X-Date", "2026-01-01"), ("X-Gone", None), ("X-Empty", "")]
 
 
 @pytest.mark.parametrize(
@@ -441,6 +444,6 @@ connections:
 """
     a, b, c = definitions(folder, text).connections
 
-    assert (a.iclient.name, a.iclient.client_id, a.route.host) == ("a", "shared", "crm.example")
+    assert (a.iclient.name, a.iclient.client_id.text, a.route.host) == ("a", "shared", "crm.example")
     assert (b.iclient, b.route.host) == (None, None)
-    assert (c.iclient.client_id, c.iclient.token_url, c.route) == ("own", "https://auth.acme.com/t", None)
+    assert (c.iclient.client_id.text, c.iclient.token_url.text, c.route) == ("own", "https://auth.acme.com/t", None)

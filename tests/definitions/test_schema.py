@@ -1,12 +1,21 @@
 """The JSON Schema for editors agrees with the loader, and its published copy with it."""
 
+import datetime as dt
+import functools
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jsonschema import Draft202012Validator
 
 from proxy.definitions.load import load
+from proxy.definitions.models import ClientAuth, Grant
 from proxy.definitions.schema import schema, schema_text
 from proxy.errors import DefinitionsError
 from tests.definitions.written import ONE
@@ -16,11 +25,26 @@ EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 VALIDATOR = Draft202012Validator(schema())
 
 
+@functools.cache
+def pair():
+    """Return a certificate and its RSA key, both PEM."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=60))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    return certificate, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 class AnyVariable(dict):
-    """An environment in which every variable is set."""
+    """An environment in which every variable is set: keys and certificates to a pair of them."""
 
     def get(self, name, default=None):
-        return "a value"
+        if name.startswith("ICLIENT_PROXY_"):
+            return default
+        if name.endswith(("_PRIVATE_KEY", "_CERTIFICATE")):
+            return pair()[name.endswith("_PRIVATE_KEY")]
+        return "a value of 32 characters and more"
 
 
 def valid(text):
@@ -47,6 +71,23 @@ def test_examples_load_as_they_are_and_fit_the_schema(example):
     assert valid(example.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_name_their_variables_at_the_top(example):
+    text = example.read_text(encoding="utf-8")
+    head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+
+    unnamed = [name for name in re.findall(r"\{env: (\w+)\}", text) if not re.search(rf"\b{name}\b", head)]
+    assert unnamed == []
+
+
+def test_there_is_an_example_of_each_grant_and_client_authentication():
+    found = [load([example], AnyVariable()).definitions.connections for example in EXAMPLES]
+    iclients = [one.iclient for connections in found for one in connections if one.iclient is not None]
+
+    assert {iclient.grant_type for iclient in iclients} == set(get_args(Grant))
+    assert {iclient.client_auth for iclient in iclients} == set(get_args(ClientAuth))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -62,7 +103,10 @@ def test_examples_load_as_they_are_and_fit_the_schema(example):
         "iclients: {a: {grant_type: client_credentialz}}",
         "iclients: {a: {grant_type: client_credentials, client_secret: {evn: A}}}",
         "iclients: {a: {grant_type: client_credentials, client_secret: {env: A, file: B}}}",
-        "iclients: {a: {jwt: {}}}",
+        "iclients: {a: {jwt: {algorithm: none}}}",
+        "iclients: {a: {access_token_request: {method: PATCH}}}",
+        "iclients: {a: {token_exchange: {audience: a}}}",
+        "connections: {a: {base_url: https://a.com, ping: {status: [99]}}}",
         "listeners: {forward: {}}",
         "listeners: {reverse: {bind: 7480}}",
         "store: {kind: redis}",
@@ -88,6 +132,11 @@ def test_what_an_editor_marks_the_loader_refuses(text, tmp_path):
         ONE + "    auth_errors: [{status: [401, '403-404']}, {status: 400, www_authenticate: invalid_token}]\n",
         ONE + "    auth_errors: {any: [], never: [{status: 403}]}\n    send_token_via: {query: {name: t}}\n",
         ONE + "    scopes: a b\n    replay: {body_limit: 0}\n",
+        ONE + "    settings: {a: 1, b: {env: A}}\n    ping: {path: /me, status: [200, '401-403']}\n",
+        ONE + "      revocation_url: 'https://{{{connection.settings.a}}}.acme.com/t'\n      valid_domains: acme.com\n"
+        "    settings: {a: x}\n",
+        ONE + "      access_token_request: {body: '{\"a\": 1}', body_format: json, headers: {X-A: null}}\n",
+        ONE + "      access_token_request: {extra: {a: 1, b: null, c: true}, method: GET}\n",
         "defaults: {connection: {timeouts: {connect: 1s}}, iclient: {scopes: [a], refresh_ahead: 5m}}\n" + ONE,
     ],
 )

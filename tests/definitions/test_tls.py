@@ -103,14 +103,14 @@ def test_a_key_of_another_certificate_is_a_fault(files, authority):
     (line,) = said(files, TLS)
 
     assert line == (
-        "tls_key_mismatch f.yaml:9:46: connections.acme.tls.client_key: "
+        "client_certificate_mismatch f.yaml:9:46: connections.acme.tls.client_key: "
         "the private key does not belong to the certificate"
     )
 
 
 @pytest.mark.parametrize(
     ("begins", "ends", "code"),
-    [(-2 * DAY, -DAY, "tls_certificate_expired"), (DAY, 2 * DAY, "tls_certificate_not_yet_valid")],
+    [(-2 * DAY, -DAY, "client_certificate_expired"), (DAY, 2 * DAY, "client_certificate_not_yet_valid")],
 )
 def test_a_certificate_that_is_not_valid_today_is_a_fault(files, begins, ends, code):
     class Today:
@@ -142,7 +142,7 @@ def test_an_encrypted_key_is_named_as_one(files):
 
     (line,) = said(files, TLS)
 
-    assert line.startswith("tls_key_encrypted f.yaml:9:46: ")
+    assert line.startswith("client_certificate_key_encrypted f.yaml:9:46: ")
 
 
 @pytest.mark.parametrize("text", ["nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])

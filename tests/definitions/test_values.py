@@ -24,7 +24,7 @@ def put(folder, data, mode=0o600):
 def test_values_keep_their_source_text(folder, written):
     text = ONE.replace("client_id: my-app", f"client_id: {written}")
 
-    assert connection(folder, text).iclient.client_id == written.strip("\"'")
+    assert connection(folder, text).iclient.client_id.text == written.strip("\"'")
 
 
 def test_a_secret_from_the_environment_is_a_secret(folder):

@@ -7,13 +7,25 @@ from tests.house import tree
 
 # Where a secret may become text, and why: its bytes leave the process there, or they are compared or looked for.
 REVEALING = {
+    "proxy/admin/api.py": "the session of an authorization goes to the program that began it",
+    "proxy/admin/authorize.py": "the session of an authorization goes into the browser's cookie",
+    "proxy/cli/masked.py": "the claims of an assertion made here are shown, its signature is not",
+    "proxy/cli/request.py": "the credential of a listener goes to that listener",
     "proxy/cli/token.py": "the command's one output is the token",
+    "proxy/definitions/keys.py": "a passphrase opens a key, a shared secret is one",
+    "proxy/definitions/placeholders.py": "rendered text is for requests; what a helper makes of a secret is one",
     "proxy/exchange/inject.py": "the access token goes onto the request",
     "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
     "proxy/inbound/reverse.py": "a caller's credential is compared with the listener's",
-    "proxy/oauth/request.py": "client secret, password and refresh token go to the token endpoint",
+    "proxy/oauth/client_auth.py": "the client's secret or assertion goes to the token endpoint",
+    "proxy/oauth/compose.py": "an assertion goes to the token endpoint",
+    "proxy/oauth/device.py": "the device code goes to the token endpoint",
+    "proxy/oauth/pkce.py": "the challenge is made from the verifier",
+    "proxy/oauth/request.py": "password, refresh token and code go to the token endpoint",
+    "proxy/oauth/revoke.py": "a token goes to the revocation endpoint",
     "proxy/observe/redact.py": "finished log lines are searched for every secret that is alive",
     "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
+    "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
 }
 
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}

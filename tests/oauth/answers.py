@@ -3,6 +3,8 @@
 import json
 
 from proxy.definitions.models import Connection, IClient
+from proxy.definitions.placeholders import literal
+from proxy.definitions.urls import compile_url
 from proxy.oauth.response import EndpointAnswer, read
 from proxy.secret import Secret
 
@@ -13,11 +15,11 @@ LIMIT = 1024 * 1024
 def iclient(**settings):
     written = {
         "name": "acme",
-        "client_id": "app",
+        "client_id": literal("app"),
         "client_secret": Secret("canary-secret"),
         "grant_type": "client_credentials",
         "client_auth": "client_secret_basic",
-        "token_url": "https://auth.example.com/token",
+        "token_url": compile_url("https://auth.example.com/token"),
         "valid_domains": ("auth.example.com",),
     }
     return IClient(**{**written, **settings})

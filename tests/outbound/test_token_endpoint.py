@@ -12,7 +12,11 @@ import uvloop
 from cryptography import x509
 
 from proxy.definitions.models import IClient, Limits, Tls
+from proxy.definitions.placeholders import literal
+from proxy.definitions.urls import compile_url
+from proxy.oauth.compose import TokenRequest
 from proxy.oauth.failure import EndpointFault, Outcome
+from proxy.oauth.material import Material
 from proxy.oauth.request import own_grant
 from proxy.oauth.response import Failure, read
 from proxy.outbound.resolve import Resolver
@@ -32,11 +36,11 @@ SHORT = Limits(token_connect=0.2, token_total=0.3)
 def client_of(url, *domains, **settings):
     return IClient(
         name="acme",
-        client_id="app",
+        client_id=literal("app"),
         client_secret=Secret("canary-secret"),
         grant_type="client_credentials",
         client_auth="client_secret_basic",
-        token_url=url,
+        token_url=compile_url(url),
         valid_domains=domains,
         **{"allow_insecure": url.startswith("http:"), **settings},
     )
@@ -47,7 +51,7 @@ async def ask(url, *domains, limits=LIMITS, resolver=None, **settings):
     client = client_of(url, *domains, **settings)
     endpoint = TokenEndpoint(client, limits, resolver or Resolver())
     async with awaiting("the end of a token request"):
-        answer = await endpoint.post(own_grant(connection(client), client))
+        answer = await endpoint.send(own_grant(Material(connection(client), client, 1.8e9, bytes)))
     result = read(answer, client, limit=limits.token_answer, now=1.8e9)
     return result if isinstance(result, Failure) else result.access_token.reveal()
 
@@ -516,8 +520,9 @@ async def test_a_url_outside_the_valid_domains_is_not_even_looked_up(url, domain
         async def resolve(self, host, port):
             raise AssertionError(host)
 
+    client = client_of("https://example.com/token", *domains, allow_insecure=False)
     with pytest.raises(EndpointFault) as raised:
-        await ask(url, *domains, resolver=Never(), allow_insecure=False)
+        await TokenEndpoint(client, LIMITS, Never()).send(TokenRequest("client_credentials", "POST", url, (), b""))
 
     assert (raised.value.code, raised.value.attempted) == ("url_outside_valid_domains", False)
 
@@ -532,6 +537,21 @@ async def test_a_name_that_leads_to_a_metadata_service_is_refused(address):
         await ask("https://auth.example.com/token", "example.com", resolver=Rebound())
 
     assert raised.value.code == "metadata_address"
+
+
+@pytest.mark.case("T-409")
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.8", "::1", "192.168.1.1", "100.64.0.1"])
+async def test_a_private_address_is_refused_where_a_value_chose_the_host(address):
+    class Inside:
+        async def resolve(self, host, port):
+            return (address,)
+
+    client = client_of("https://auth.example.com/token", "example.com")
+    request = TokenRequest("client_credentials", "POST", "https://eu.example.com/", (), b"", host_from_placeholder=True)
+    with pytest.raises(EndpointFault) as raised:
+        await TokenEndpoint(client, LIMITS, Inside()).send(request)
+
+    assert raised.value.code == "private_address"
 
 
 async def test_two_ways_with_the_same_trust_share_one_context():

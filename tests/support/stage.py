@@ -41,6 +41,7 @@ class TokenEndpoint:
         self.asked: dict[str, int] = {}
         self.held: dict[str, asyncio.Event] = {}
         self.failing: set[str] = set()
+        self.members: dict[str, dict[str, object]] = {}  # what the answer to a client holds beside the usual
         self.secrets: dict[str, str] = {}  # of clients whose secret is not the usual one
 
     async def start(self) -> None:
@@ -67,7 +68,7 @@ class TokenEndpoint:
             await request.send(response(b'{"error": "temporarily_unavailable"}', status=b"503 Service Unavailable"))
             return
         token = f"canary-token-{client}-{self.asked[client]}"
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600}
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, **self.members.get(client, {})}
         await request.send(response(json.dumps(answer).encode(), b"Content-Type: application/json"))
 
     async def asked_by(self, client: str, times: int) -> None:

@@ -7,6 +7,8 @@ import time
 from contextlib import asynccontextmanager
 
 from proxy.definitions.models import Connection, IClient, Limits, Span
+from proxy.definitions.placeholders import literal
+from proxy.definitions.urls import compile_url
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.keepers import keeper_for
 from proxy.secret import Secret
@@ -42,11 +44,11 @@ class PushedClock:
 def connection_to(server, name="crm", *, written=None, **client):
     settings = {
         "name": "acme",
-        "client_id": "app",
+        "client_id": literal("app"),
         "client_secret": Secret("canary-secret"),
         "grant_type": "client_credentials",
         "client_auth": "client_secret_basic",
-        "token_url": server.url,
+        "token_url": compile_url(server.url),
         "valid_domains": (server.authority,),
         "allow_insecure": True,
     }

@@ -3,9 +3,11 @@
 import asyncio
 import json
 
+from proxy.oauth.grant import Grant
 from proxy.oauth.response import EndpointAnswer
 from proxy.secret import Secret
-from proxy.tokens.issuer import Issuer
+from proxy.tokens.discovery import Discovery
+from proxy.tokens.issuer import Issuer, Sources
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.store.memory import MemoryStore
 from tests.oauth.answers import connection, iclient, token_of
@@ -21,7 +23,7 @@ class Endpoint:
         self.answers = list(answers)
         self.requests = []
 
-    async def post(self, request):
+    async def send(self, request):
         self.requests.append(request)
         status, fields = self.answers.pop(0)
         return EndpointAnswer(status, (("content-type", "application/json"),), json.dumps(fields).encode())
@@ -37,23 +39,25 @@ class WatchedStore(MemoryStore):
         self.durable.set()
         self.began = asyncio.Event()
 
-    async def save(self, refresh_token):
+    async def save(self, grant):
         self.began.set()
-        self.saved.append(refresh_token and refresh_token.reveal())
+        self.saved.append(grant and grant.refresh_token.reveal())
         await self.durable.wait()
-        await super().save(refresh_token)
+        await super().save(grant)
 
 
 def issuer_with(endpoint, store):
-    client = iclient()
+    client, clock = iclient(), PushedClock()
     return Issuer(
         connection(client),
         client,
         endpoint=endpoint,
+        discovery=Discovery(client, endpoint, clock, limit=1024),
         store=store,
-        clock=PushedClock(),
-        chance=lambda: 0.5,
+        clock=clock,
+        sources=Sources(lambda: 0.5, bytes, lambda: None),
         limit=1024,
+        pause=0.01,
     )
 
 
@@ -95,7 +99,7 @@ async def test_only_a_new_refresh_token_is_stored():
 
 async def test_a_lost_refresh_token_is_forgotten_even_if_the_grant_fails_then():
     store = WatchedStore()
-    await store.save(Secret("r0"))
+    await store.save(Grant(refresh_token=Secret("r0")))
     endpoint = Endpoint((400, {"error": "invalid_grant"}), (503, {}), issued(2))
     issuer = issuer_with(endpoint, store)
 

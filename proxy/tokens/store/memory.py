@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxy.secret import Secret
+    from proxy.oauth.grant import Grant
 
 
 class MemoryStore:
-    """Holds the refresh token of one connection."""
+    """Holds the grant of one connection."""
 
-    __slots__ = ("_refresh_token",)
+    __slots__ = ("_grant",)
 
     def __init__(self) -> None:
-        self._refresh_token: Secret | None = None
+        self._grant: Grant | None = None
 
-    async def load(self) -> Secret | None:
-        """Return the refresh token, None when there is none."""
-        return self._refresh_token
+    async def load(self) -> Grant | None:
+        """Return the grant, None when there is none."""
+        return self._grant
 
-    async def save(self, refresh_token: Secret | None) -> None:
+    async def save(self, grant: Grant | None) -> None:
         """Keep this one from now on; None: the grant is lost."""
-        self._refresh_token = refresh_token
+        self._grant = grant

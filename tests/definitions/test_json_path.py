@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oauth.path import MISSING, PathError, compile_path
+from proxy.definitions.json_path import MISSING, PathError, compile_path
 
 DOCUMENT = {
     "access_token": "flat",

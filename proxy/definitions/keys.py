@@ -1,0 +1,270 @@
+"""Private keys and shared secrets that sign assertions: read in every format they are handed out in, checked. Pure.
+
+cryptography is imported by the first key only: a proxy without one does not pay for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+    from proxy.secret import Secret
+
+_BEGIN: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
+_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_PRIVATE: Final = frozenset(
+    {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY"}
+)
+_PUBLIC: Final = frozenset({"PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE", "CERTIFICATE REQUEST", "SSH2 PUBLIC KEY"})
+_PPK: Final = "PuTTY-User-Key-File-"
+# RFC 7518 §3.3, §3.5: RSA keys of 2048 bits or more; §3.2: an HMAC secret at least as long as the hash.
+_RSA_BITS: Final = 2048
+_HASH_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
+_CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+_CURVE_NAMES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+_DER_SEQUENCE: Final = 0x30
+
+
+class KeyFault(ProxyError):
+    """A key can't be used: a code of the catalogue, and a message that says what it is and never quotes it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """What signs: a private key, or the bytes of a shared secret. Two are equal if they sign alike.
+
+    `identity` is what is compared: the DER of the public key, or the shared secret itself.
+    """
+
+    identity: bytes | Secret
+    private: PrivateKeyTypes | None = field(default=None, compare=False, repr=False)
+    shared: bytes | None = field(default=None, compare=False, repr=False)
+
+
+def private_key(data: bytes, passphrase: Secret | None) -> SigningKey:
+    r"""Return the private key in `data`, told apart by content.
+
+    PEM of PKCS#1, PKCS#8, SEC1 and OpenSSH, also with `\n` for line ends, on one line or with CRLF; PKCS#12 (also as
+    base64); PuTTY's .ppk. Raises `KeyFault`: `key_encrypted`, `key_bad_passphrase`, `key_not_encrypted`,
+    `key_is_public`, `key_format`, `key_invalid`.
+    """
+    secret = None if passphrase is None else passphrase.reveal().encode()
+    text = _text(data)
+    if text is not None and text.lstrip().startswith(_PPK):
+        from proxy.definitions.ppk import ppk
+
+        return _signing(ppk(text, secret))
+    if text is not None and (begin := _BEGIN.search(text)) is not None:
+        return _signing(_pem(text, begin[1], secret))
+    container = data if data[:1] == bytes([_DER_SEQUENCE]) else _unbase64(text)
+    if container[:1] != bytes([_DER_SEQUENCE]):
+        what = "an SSH public key" if text is not None and text.startswith(("ssh-", "ecdsa-")) else "something else"
+        code = "key_is_public" if what != "something else" else "key_format"
+        raise KeyFault(code, f"expected a private key in PEM, PKCS#12 or .ppk, found {what}")
+    return _signing(_pkcs12(container, secret))
+
+
+def shared_key(secret: Secret, *, base64: bool) -> SigningKey:
+    """Return the key of HMAC; `base64`: the secret is decoded first.
+
+    Raises `KeyFault`: `key_format`, `key_too_short`.
+    """
+    shared = secret.reveal().encode()
+    if base64:
+        shared = _unbase64(secret.reveal())
+        if not shared:
+            raise KeyFault("key_format", "secret_base64 is true, and the secret is not base64")
+    if not shared:
+        raise KeyFault("key_too_short", "the secret is empty")
+    return SigningKey(secret, shared=shared)
+
+
+def check_algorithm(key: SigningKey, algorithm: str) -> tuple[str, ...]:
+    """Return warnings about a key that fits the algorithm. Raises `KeyFault`: `key_alg_mismatch`, `key_too_short`."""
+    found = _kind(key)
+    wanted = _wanted(algorithm)
+    if found != wanted:
+        raise KeyFault("key_alg_mismatch", f"{algorithm} needs {_named(wanted)}, the key is {_named(found)}")
+    if key.shared is not None and len(key.shared) < _HASH_BYTES[algorithm]:
+        length = _HASH_BYTES[algorithm]
+        return (f"the secret is shorter than the {length} bytes that {algorithm} should have (RFC 7518 §3.2)",)
+    bits: int = getattr(key.private, "key_size", _RSA_BITS) if wanted == "RSA" else _RSA_BITS
+    if bits < _RSA_BITS:
+        raise KeyFault("key_too_short", f"an RSA key has at least {_RSA_BITS} bits (RFC 7518 §3.3), this one {bits}")
+    return ()
+
+
+def thumbprints(certificate_pem: str) -> tuple[str, str]:
+    """Return `x5t` and `x5t#S256` of the first certificate (RFC 7515 §4.1.7, §4.1.8)."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_pem_x509_certificates
+
+    der = load_pem_x509_certificates(certificate_pem.encode())[0].public_bytes(Encoding.DER)
+    # SHA-1 names the certificate here, it vouches for nothing.
+    sha1, sha256 = hashlib.sha1(der, usedforsecurity=False), hashlib.sha256(der)
+    return _base64url(sha1.digest()), _base64url(sha256.digest())
+
+
+def repaired(text: str) -> str:
+    r"""Return PEM with its line ends: `\n` of two characters become one, and what was joined to a line is cut again."""
+    if "\n" not in text.strip() and "\\n" in text:
+        text = text.replace("\\r", "").replace("\\n", "\n")
+
+    def wrapped(block: re.Match[str]) -> str:
+        label, body = block[1], block[2]
+        if "\n" in body.strip("\r\n ") and ":" in body:  # encapsulated headers of an encrypted key stay as they are
+            return block[0].replace("\r\n", "\n")
+        packed = re.sub(r"\s", "", body)
+        lines = [packed[at : at + 64] for at in range(0, len(packed), 64)]
+        return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----"])
+
+    return _BLOCK.sub(wrapped, text) + "\n"
+
+
+def _pem(text: str, label: str, secret: bytes | None) -> Any:  # noqa: ANN401 a private key
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+
+    blocks = [block[1] for block in _BLOCK.finditer(repaired(text))]
+    private = [block for block in blocks if block in _PRIVATE]
+    if not private:
+        if label in _PUBLIC:
+            raise KeyFault("key_is_public", f"expected a private key, found {_spoken(label)}")
+        raise KeyFault("key_invalid" if label in _PRIVATE else "key_format", _cut_short(label))
+    if len(private) > 1:
+        raise KeyFault("key_format", "there are two private keys; write one")
+    pem = next(block[0] for block in _BLOCK.finditer(repaired(text)) if block[1] in _PRIVATE).encode() + b"\n"
+    load = load_ssh_private_key if private[0].startswith("OPENSSH") else load_pem_private_key
+    try:
+        return load(pem, secret)
+    except TypeError:
+        raise _passphrase_fault(secret) from None
+    except (ValueError, UnsupportedAlgorithm):
+        if secret is not None and _is_encrypted(private[0], pem):
+            raise KeyFault("key_bad_passphrase", "the passphrase does not open the key") from None
+        raise KeyFault("key_invalid", f"this is no valid {_spoken(private[0])}; was it cut?") from None
+
+
+def _pkcs12(data: bytes, secret: bytes | None) -> Any:  # noqa: ANN401 a private key
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+    try:
+        key, _, _ = load_key_and_certificates(data, secret)
+    except (ValueError, TypeError):
+        if secret is None and _opens_with(data, b""):
+            key, _, _ = load_key_and_certificates(data, b"")
+        elif b"\x2a\x86\x48\x86\xf7\x0d\x01\x07" not in data:  # the OID of PKCS#7, inside every PKCS#12
+            raise KeyFault("key_invalid", "this is neither PKCS#12 nor PEM; was it cut?") from None
+        elif secret is None:
+            raise KeyFault("key_encrypted", "the PKCS#12 file is encrypted; write its passphrase") from None
+        else:
+            raise KeyFault("key_bad_passphrase", "the passphrase does not open the PKCS#12 file") from None
+    if key is None:
+        raise KeyFault("key_invalid", "the PKCS#12 file holds no private key")
+    return key
+
+
+def _opens_with(data: bytes, secret: bytes) -> bool:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+
+    try:
+        load_key_and_certificates(data, secret)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _signing(private: Any) -> SigningKey:  # noqa: ANN401 a private key
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return SigningKey(public, private=private)
+
+
+def _passphrase_fault(secret: bytes | None) -> KeyFault:
+    if secret is None:
+        return KeyFault("key_encrypted", "the private key is encrypted; write its passphrase")
+    return KeyFault("key_not_encrypted", "the private key is not encrypted; remove the passphrase")
+
+
+def _is_encrypted(label: str, pem: bytes) -> bool:
+    if label.startswith("OPENSSH"):
+        return b"none" not in base64.b64decode(b"".join(pem.split(b"\n")[1:-2]))[:40]
+    return label.startswith("ENCRYPTED") or b"ENCRYPTED" in pem
+
+
+def _kind(key: SigningKey) -> str:
+    if key.private is None:
+        return "secret"
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    match key.private:
+        case RSAPrivateKey():
+            return "RSA"
+        case EllipticCurvePrivateKey(curve=curve):
+            return curve.name
+        case Ed25519PrivateKey() | Ed448PrivateKey():
+            return "EdDSA"
+        case _:
+            return "another"
+
+
+def _wanted(algorithm: str) -> str:
+    if algorithm in _HASH_BYTES:
+        return "secret"
+    return _CURVES.get(algorithm, "EdDSA" if algorithm == "EdDSA" else "RSA")
+
+
+def _named(kind: str) -> str:
+    if kind in _CURVE_NAMES:
+        return f"an EC key on {_CURVE_NAMES[kind]}"
+    named = {"secret": "a shared secret", "RSA": "an RSA key", "EdDSA": "an Ed25519 key", "another": "of another kind"}
+    return named.get(kind, f"an EC key on {kind}")
+
+
+def _spoken(label: str) -> str:
+    return {"CERTIFICATE": "a certificate", "OPENSSH PRIVATE KEY": "OpenSSH private key"}.get(
+        label, label.lower().replace("rsa", "RSA").replace("ec ", "EC ")
+    )
+
+
+def _cut_short(label: str) -> str:
+    if label in _PRIVATE:
+        return f"the {_spoken(label)} has no END line; was it cut?"
+    return f"expected a private key, found {_spoken(label)}"
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _unbase64(text: str | None) -> bytes:
+    packed = re.sub(r"\s", "", text or "").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,0 +1,115 @@
+"""A human's consent becomes a grant: codes that a browser brings, and devices on which somebody enters one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from proxy.errors import TokenUnavailable
+from proxy.oauth.device import INTERVAL, Device
+from proxy.oauth.failure import Failure, Remedy
+from proxy.problem import PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.oauth.grant import Authorization
+    from proxy.tokens.issuer import Issuer, Renewal
+    from proxy.tokens.journal import Journal
+
+# What the server says while nothing is decided; anything else that passes is asked again as well.
+_PENDING = frozenset({"authorization_pending", "slow_down"})
+
+
+class Consent:
+    """The ways in which one connection is authorized.
+
+    `adopt` takes the renewal that an authorization brought; `expect` says for how long (seconds) one is under way.
+    """
+
+    def __init__(
+        self,
+        connection: str,
+        issuer: Issuer,
+        journal: Journal,
+        *,
+        adopt: Callable[[Renewal], None],
+        expect: Callable[[float], None],
+    ) -> None:
+        self._connection = connection
+        self._issuer = issuer
+        self._journal = journal
+        self._adopt = adopt
+        self._expect = expect
+        self._tasks: set[asyncio.Task[Failure | None]] = set()
+        self._device: asyncio.Task[None] | None = None
+
+    def expected(self, seconds: float) -> None:
+        """Somebody is about to authorize: for that long requests wait for the outcome."""
+        self._expect(seconds)
+
+    async def redeem(self, authorization: Authorization, callback: dict[str, str]) -> None:
+        """Turn an authorization code into the connection's grant; raise `TokenUnavailable` where that fails.
+
+        It is a task of its own: a browser that leaves does not lose the grant, since the code is good only once.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._redeem(authorization, callback), name=f"authorization:{self._connection}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        failure = await asyncio.shield(task)
+        if failure is not None:
+            detail = f"The authorization code was not accepted: {failure.code}."
+            raise TokenUnavailable(PROBLEMS["authorization_failed"], detail)
+
+    async def device(self) -> Device:
+        """Ask for a user code and wait in the background until somebody has entered it; raise `TokenUnavailable`."""
+        outcome = await self._issuer.device()
+        if isinstance(outcome, Failure):
+            detail = f"The authorization server gave no user code: {outcome.code}."
+            raise TokenUnavailable(PROBLEMS["authorization_failed"], detail)
+        if self._device is not None:
+            self._device.cancel()
+        self._expect(outcome.expires_in)
+        loop = asyncio.get_running_loop()
+        self._device = loop.create_task(self._await_consent(outcome), name=f"device:{self._connection}")
+        return outcome
+
+    async def close(self) -> None:
+        """Wait for nobody any more."""
+        tasks = [*self._tasks, *([self._device] if self._device is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _redeem(self, authorization: Authorization, callback: dict[str, str]) -> Failure | None:
+        return self._took(await self._issuer.redeem(authorization, callback))
+
+    async def _await_consent(self, device: Device) -> None:
+        """Poll until the human has decided, or the code has expired (RFC 8628 §3.5)."""
+        interval = device.interval
+        try:
+            async with asyncio.timeout(device.expires_in):
+                while True:
+                    await asyncio.sleep(interval)
+                    renewal = await self._issuer.poll(device.device_code)
+                    result = renewal.result
+                    if isinstance(result, Failure) and result.code == "slow_down":
+                        interval += INTERVAL
+                    elif not isinstance(result, Failure) or result.remedy is not Remedy.WAIT:
+                        self._took(renewal)
+                        return
+        except TimeoutError:
+            self._journal.note("authorization_failed", "nobody entered the user code in time")
+        finally:
+            self._expect(0.0)
+
+    def _took(self, renewal: Renewal) -> Failure | None:
+        """Hand over what an authorization brought; one that brought nothing leaves everything as it is."""
+        if isinstance(renewal.result, Failure):
+            self._journal.failed(renewal, renewal.result, None)
+            self._expect(0.0)
+            return renewal.result
+        self._adopt(renewal)
+        self._journal.note("authorized", "someone authorized this connection")
+        return None

@@ -1,0 +1,75 @@
+"""Reads once what an authorization server says about itself, for connections whose definitions name an `issuer`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.oauth.failure import EndpointFault, Failure, Outcome, Remedy
+from proxy.oauth.metadata import Metadata, metadata_requests, read_metadata
+
+if TYPE_CHECKING:
+    from proxy.clock import Clock
+    from proxy.definitions.models import IClient
+    from proxy.oauth.compose import TokenRequest
+    from proxy.oauth.response import EndpointAnswer
+
+# Servers move their endpoints with months of notice; a day is soon enough to hear of it.
+KEPT: Final = 86400.0
+
+
+class Endpoint(Protocol):
+    """Carries a request to an authorization server."""
+
+    async def send(self, request: TokenRequest) -> EndpointAnswer:
+        """Return the complete answer; raise `EndpointFault` when there is none."""
+        ...
+
+
+class Discovery:
+    """The metadata of one iClient's authorization server; whoever asks while they are fetched waits for the same."""
+
+    def __init__(self, iclient: IClient, endpoint: Endpoint, clock: Clock, *, limit: int) -> None:
+        self._issuer = iclient.issuer
+        self._endpoint = endpoint
+        self._clock = clock
+        self._limit = limit
+        self._lock = asyncio.Lock()
+        self._found: Metadata | None = None
+        self._until = 0.0
+
+    @property
+    def known(self) -> Metadata | None:
+        """What was read last, None where nothing was read yet."""
+        return self._found
+
+    async def metadata(self) -> Metadata | Failure | None:
+        """Return the metadata, or why there are none; None where no issuer is named."""
+        if self._issuer is None:
+            return None
+        async with self._lock:
+            if self._found is not None and self._clock.monotonic() < self._until:
+                return self._found
+            outcome = await self._read(self._issuer)
+            if isinstance(outcome, Metadata):
+                self._found, self._until = outcome, self._clock.monotonic() + KEPT
+                return outcome
+            # What was true yesterday is better than nothing while the server is away.
+            return self._found or outcome
+
+    async def _read(self, issuer: str) -> Metadata | Failure:
+        failure = Failure(Outcome.OTHER_ERROR, "metadata_not_found", Remedy.OPERATOR)
+        for request in metadata_requests(issuer):
+            try:
+                answer = await self._endpoint.send(request)
+            except EndpointFault as fault:
+                return Failure(
+                    fault.outcome, fault.code, Remedy.WAIT if fault.attempted else Remedy.OPERATOR, said=fault.reason
+                )
+            outcome = read_metadata(answer, issuer, limit=self._limit)
+            if isinstance(outcome, Metadata):
+                return outcome
+            failure = outcome
+            if failure.remedy is Remedy.WAIT:
+                break
+        return failure

@@ -1,0 +1,101 @@
+"""What is said about a connection's token: one log line for each renewal, and the last events for the status page."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.oauth.failure import Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.oauth.response import Issued
+    from proxy.tokens.issuer import Renewal
+
+KEPT: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened: `at` is wall time, `kind` a word, `text` a sentence of ours."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class Journal:
+    """Writes the lines of one connection and remembers its last events. `wall` tells the time of an event."""
+
+    def __init__(self, connection: str, wall: Callable[[], float]) -> None:
+        self._connection = connection
+        self._wall = wall
+        self._log = structlog.get_logger()
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._odd: set[str] = set()
+        self._scope: str | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The last events, the newest first."""
+        return tuple(reversed(self._events))
+
+    def note(self, kind: str, text: str) -> None:
+        """Remember that something happened."""
+        self._events.append(Event(self._wall(), kind, text))
+
+    def renewed(self, renewal: Renewal, issued: Issued, asked: str) -> None:
+        """Say that a token came. A new oddity, or a scope that is not the one `asked` for, is a warning once."""
+        new = set(issued.anomalies) - self._odd
+        self._odd |= new
+        fields = self._fields(renewal)
+        if issued.anomalies:
+            fields["anomalies"] = list(issued.anomalies)
+        if issued.scope is not None and asked and issued.scope != self._scope:
+            self._scope = issued.scope
+            if set(issued.scope.replace(",", " ").split()) != set(asked.replace(",", " ").split()):
+                new.add("scope")
+                fields["scope_granted"], fields["scope_asked"] = issued.scope[:200], asked[:200]
+        tell = self._log.warning if new else self._log.info
+        tell("renewal", **fields, outcome=Outcome.OK.value, expires_in=issued.lifetime)
+        self.note("renewed", f"a new token by {renewal.grant}")
+
+    def failed(self, renewal: Renewal, failure: Failure, wait: float | None) -> None:
+        """Say that no token came, what kind of answer there was, and when the next attempt is due (seconds)."""
+        fields = self._fields(renewal)
+        described = {
+            "said": failure.said,
+            "status": failure.status,
+            "content_type": failure.content_type,
+            "length": failure.length,
+            "sha256": failure.digest,
+            "next_attempt_in": wait,
+        }
+        fields |= {key: value for key, value in described.items() if value not in (None, "")}
+        self._log.warning("renewal", **fields, outcome=failure.outcome.value, code=failure.code)
+        self.note("failed", f"no token by {renewal.grant}: {failure.code}")
+
+    def broken(self, error: Exception) -> None:
+        """Say that a renewal ended by a mistake of ours."""
+        self._log.error("renewal", connection=self._connection, outcome="internal", error=type(error).__name__)
+        self.note("failed", "no token: internal_error")
+
+    def revoked(self, codes: tuple[str, ...]) -> None:
+        """Say what became of the tokens that were given back."""
+        self._log.info("revocation", connection=self._connection, tokens=list(codes))
+        self.note("revoked", ", ".join(codes) or "there was nothing to give back")
+
+    def _fields(self, renewal: Renewal) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "connection": self._connection,
+            "grant": renewal.grant,
+            "requests": renewal.requests,
+            "ms": round(renewal.seconds * 1000, 1),
+        }
+        if renewal.lost:
+            fields["refresh_token_lost"] = renewal.lost
+        return fields
