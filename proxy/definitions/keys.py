@@ -5,22 +5,23 @@ cryptography is imported by the first key only: a proxy without one does not pay
 
 from __future__ import annotations
 
-import base64
+import base64 as codec
 import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.definitions.pem_repair import BLOCK, repaired
 from proxy.errors import ProxyError
+from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
 
-    from proxy.secret import Secret
 
 _BEGIN: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
-_BLOCK: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _PRIVATE: Final = frozenset(
     {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY"}
 )
@@ -31,7 +32,10 @@ _RSA_BITS: Final = 2048
 _HASH_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 _CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _CURVE_NAMES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-_DER_SEQUENCE: Final = 0x30
+# X.690 §8.1: a sequence whose length is in the bytes that follow, or (BER) not said. No UTF-8 text begins so.
+_DER: Final = re.compile(rb"\x30[\x80-\x84]")
+_INDEFINITE: Final = 0x80
+_PKCS7_OID: Final = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07"  # inside of every PKCS#12 (RFC 7292 §4)
 
 
 class KeyFault(ProxyError):
@@ -47,7 +51,7 @@ class KeyFault(ProxyError):
 class SigningKey:
     """What signs: a private key, or the bytes of a shared secret. Two are equal if they sign alike.
 
-    `identity` is what is compared: the DER of the public key, or the shared secret itself.
+    `identity` is what is compared: the DER of the public key, or the shared secret in base64.
     """
 
     identity: bytes | Secret
@@ -70,8 +74,8 @@ def private_key(data: bytes, passphrase: Secret | None) -> SigningKey:
         return _signing(ppk(text, secret))
     if text is not None and (begin := _BEGIN.search(text)) is not None:
         return _signing(_pem(text, begin[1], secret))
-    container = data if data[:1] == bytes([_DER_SEQUENCE]) else _unbase64(text)
-    if container[:1] != bytes([_DER_SEQUENCE]):
+    container = data if _DER.match(data) else _unbase64(text)
+    if not _DER.match(container):
         what = "an SSH public key" if text is not None and text.startswith(("ssh-", "ecdsa-")) else "something else"
         code = "key_is_public" if what != "something else" else "key_format"
         raise KeyFault(code, f"expected a private key in PEM, PKCS#12 or .ppk, found {what}")
@@ -90,7 +94,8 @@ def shared_key(secret: Secret, *, base64: bool) -> SigningKey:
             raise KeyFault("key_format", "secret_base64 is true, and the secret is not base64")
     if not shared:
         raise KeyFault("key_too_short", "the secret is empty")
-    return SigningKey(secret, shared=shared)
+    # One spelling for each secret, so that plain and decoded ones compare by what signs.
+    return SigningKey(Secret(codec.b64encode(shared).decode("ascii")), shared=shared)
 
 
 def check_algorithm(key: SigningKey, algorithm: str) -> tuple[str, ...]:
@@ -99,6 +104,7 @@ def check_algorithm(key: SigningKey, algorithm: str) -> tuple[str, ...]:
     wanted = _wanted(algorithm)
     if found != wanted:
         raise KeyFault("key_alg_mismatch", f"{algorithm} needs {_named(wanted)}, the key is {_named(found)}")
+    _check_signer(key, algorithm)
     if key.shared is not None and len(key.shared) < _HASH_BYTES[algorithm]:
         length = _HASH_BYTES[algorithm]
         return (f"the secret is shorter than the {length} bytes that {algorithm} should have (RFC 7518 §3.2)",)
@@ -106,6 +112,22 @@ def check_algorithm(key: SigningKey, algorithm: str) -> tuple[str, ...]:
     if bits < _RSA_BITS:
         raise KeyFault("key_too_short", f"an RSA key has at least {_RSA_BITS} bits (RFC 7518 §3.3), this one {bits}")
     return ()
+
+
+def _check_signer(key: SigningKey, algorithm: str) -> None:
+    """Have PyJWT look at the key, too: it signs no HMAC with what looks like a key of another kind (C-48).
+
+    It is imported here, while definitions are read, so that no request waits for it.
+    """
+    from jwt.algorithms import get_default_algorithms
+    from jwt.exceptions import InvalidKeyError
+
+    signer: Any = get_default_algorithms()[algorithm]
+    try:
+        signer.prepare_key(key.shared if key.private is None else key.private)
+    except InvalidKeyError:
+        message = f"{algorithm} needs {_named(_wanted(algorithm))}, this is the text of a key, a certificate or a JWK"
+        raise KeyFault("key_alg_mismatch", message) from None
 
 
 def thumbprints(certificate_pem: str) -> tuple[str, str]:
@@ -119,27 +141,11 @@ def thumbprints(certificate_pem: str) -> tuple[str, str]:
     return _base64url(sha1.digest()), _base64url(sha256.digest())
 
 
-def repaired(text: str) -> str:
-    r"""Return PEM with its line ends: `\n` of two characters become one, and what was joined to a line is cut again."""
-    if "\n" not in text.strip() and "\\n" in text:
-        text = text.replace("\\r", "").replace("\\n", "\n")
-
-    def wrapped(block: re.Match[str]) -> str:
-        label, body = block[1], block[2]
-        if "\n" in body.strip("\r\n ") and ":" in body:  # encapsulated headers of an encrypted key stay as they are
-            return block[0].replace("\r\n", "\n")
-        packed = re.sub(r"\s", "", body)
-        lines = [packed[at : at + 64] for at in range(0, len(packed), 64)]
-        return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----"])
-
-    return _BLOCK.sub(wrapped, text) + "\n"
-
-
 def _pem(text: str, label: str, secret: bytes | None) -> Any:  # noqa: ANN401 a private key
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
-    blocks = [block[1] for block in _BLOCK.finditer(repaired(text))]
+    blocks = [block[1] for block in BLOCK.finditer(repaired(text))]
     private = [block for block in blocks if block in _PRIVATE]
     if not private:
         if label in _PUBLIC:
@@ -147,45 +153,53 @@ def _pem(text: str, label: str, secret: bytes | None) -> Any:  # noqa: ANN401 a 
         raise KeyFault("key_invalid" if label in _PRIVATE else "key_format", _cut_short(label))
     if len(private) > 1:
         raise KeyFault("key_format", "there are two private keys; write one")
-    pem = next(block[0] for block in _BLOCK.finditer(repaired(text)) if block[1] in _PRIVATE).encode() + b"\n"
+    pem = next(block[0] for block in BLOCK.finditer(repaired(text)) if block[1] in _PRIVATE).encode() + b"\n"
     load = load_ssh_private_key if private[0].startswith("OPENSSH") else load_pem_private_key
     try:
         return load(pem, secret)
     except TypeError:
         raise _passphrase_fault(secret) from None
-    except (ValueError, UnsupportedAlgorithm):
-        if secret is not None and _is_encrypted(private[0], pem):
+    except UnsupportedAlgorithm:
+        raise KeyFault("key_format", f"this {_spoken(private[0])} is of a kind that signs nothing here") from None
+    except ValueError:
+        if secret is not None and _is_encrypted(private[0], pem) and not _is_cut(private[0], pem):
             raise KeyFault("key_bad_passphrase", "the passphrase does not open the key") from None
         raise KeyFault("key_invalid", f"this is no valid {_spoken(private[0])}; was it cut?") from None
 
 
 def _pkcs12(data: bytes, secret: bytes | None) -> Any:  # noqa: ANN401 a private key
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
-
-    try:
-        key, _, _ = load_key_and_certificates(data, secret)
-    except (ValueError, TypeError):
-        if secret is None and _opens_with(data, b""):
-            key, _, _ = load_key_and_certificates(data, b"")
-        elif b"\x2a\x86\x48\x86\xf7\x0d\x01\x07" not in data:  # the OID of PKCS#7, inside every PKCS#12
-            raise KeyFault("key_invalid", "this is neither PKCS#12 nor PEM; was it cut?") from None
-        elif secret is None:
-            raise KeyFault("key_encrypted", "the PKCS#12 file is encrypted; write its passphrase") from None
-        else:
-            raise KeyFault("key_bad_passphrase", "the passphrase does not open the PKCS#12 file") from None
-    if key is None:
+    if _PKCS7_OID not in data or not _whole(data):
+        raise KeyFault("key_invalid", "this is neither PKCS#12 nor PEM; was it cut?")
+    # Programs differ in what no passphrase is.
+    unlocked = _opened(data, None) or _opened(data, b"")
+    if unlocked is not None and secret is not None:
+        raise KeyFault("key_not_encrypted", "the PKCS#12 file is not encrypted; remove the passphrase")
+    if unlocked is None and secret is None:
+        raise KeyFault("key_encrypted", "the PKCS#12 file is encrypted; write its passphrase")
+    found = unlocked or _opened(data, secret)
+    if found is None:
+        raise KeyFault("key_bad_passphrase", "the passphrase does not open the PKCS#12 file, or it is damaged")
+    if found.key is None:
         raise KeyFault("key_invalid", "the PKCS#12 file holds no private key")
-    return key
+    return found.key
 
 
-def _opens_with(data: bytes, secret: bytes) -> bool:
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+def _opened(data: bytes, secret: bytes | None) -> PKCS12KeyAndCertificates | None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
     try:
-        load_key_and_certificates(data, secret)
+        return load_pkcs12(data, secret)
+    except UnsupportedAlgorithm:
+        raise KeyFault("key_format", "the PKCS#12 file is encrypted in a way that can't be read here") from None
     except (ValueError, TypeError):
-        return False
-    return True
+        return None
+
+
+def _whole(data: bytes) -> bool:
+    """Tell whether the outer element ends where the data does (X.690 §8.1.3)."""
+    count = data[1] & 0x7F
+    return data[1] == _INDEFINITE or 2 + count + int.from_bytes(data[2 : 2 + count], "big") == len(data)
 
 
 def _signing(private: Any) -> SigningKey:  # noqa: ANN401 a private key
@@ -203,8 +217,18 @@ def _passphrase_fault(secret: bytes | None) -> KeyFault:
 
 def _is_encrypted(label: str, pem: bytes) -> bool:
     if label.startswith("OPENSSH"):
-        return b"none" not in base64.b64decode(b"".join(pem.split(b"\n")[1:-2]))[:40]
+        return b"none" not in _content(pem)[:40]
     return label.startswith("ENCRYPTED") or b"ENCRYPTED" in pem
+
+
+def _is_cut(label: str, pem: bytes) -> bool:
+    """Tell whether something is missing of PKCS#8; of older formats the passphrase hides it."""
+    data = _content(pem) if label.startswith("ENCRYPTED") else b""
+    return label.startswith("ENCRYPTED") and not (_DER.match(data) and _whole(data))
+
+
+def _content(pem: bytes) -> bytes:
+    return _unbase64(b"".join(pem.split(b"\n")[1:-2]).decode("ascii", "replace"))
 
 
 def _kind(key: SigningKey) -> str:
@@ -261,10 +285,10 @@ def _text(data: bytes) -> str | None:
 def _unbase64(text: str | None) -> bytes:
     packed = re.sub(r"\s", "", text or "").replace("-", "+").replace("_", "/")
     try:
-        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+        return codec.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError):
         return b""
 
 
 def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return codec.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -60,7 +60,7 @@ def ppk(text: str, secret: bytes | None) -> Any:  # noqa: ANN401 a private key
         raise KeyFault("key_invalid", _INVALID)
     try:
         return _key(file.algorithm, _Fields(file.public), _Fields(private))
-    except (ValueError, IndexError):
+    except (ValueError, ArithmeticError):  # numbers that are no key, a prime of 1 among them
         raise KeyFault("key_invalid", _INVALID) from None
 
 
@@ -77,7 +77,7 @@ def _parts(text: str) -> _File:
             name, _, value = lines[at].partition(": ")
             at += 1
             if name in ("Public-Lines", "Private-Lines"):
-                count = int(value)
+                count = _count(value)
                 blobs[name] = base64.b64decode("".join(lines[at : at + count]), validate=True)
                 at += count
             else:
@@ -107,15 +107,25 @@ def _argon2(file: _File, secret: bytes) -> bytes:
             file.fields["Key-Derivation"]
         ]
         memory, passes, lanes = (
-            int(file.fields[name]) for name in ("Argon2-Memory", "Argon2-Passes", "Argon2-Parallelism")
+            _count(file.fields[name]) for name in ("Argon2-Memory", "Argon2-Passes", "Argon2-Parallelism")
         )
         salt = bytes.fromhex(file.fields["Argon2-Salt"])
     except (KeyError, ValueError):
         raise KeyFault("key_invalid", _INVALID) from None
     if memory > _ARGON_MEMORY_MAX or passes > _ARGON_PASSES_MAX or lanes > _ARGON_LANES_MAX:
         raise KeyFault("key_format", "the .ppk file asks for more work than any puttygen does")
-    derived: bytes = kind(salt=salt, length=80, iterations=passes, lanes=lanes, memory_cost=memory).derive(secret)
+    try:
+        derived: bytes = kind(salt=salt, length=80, iterations=passes, lanes=lanes, memory_cost=memory).derive(secret)
+    except ValueError:  # numbers that Argon2 has no meaning for (RFC 9106 §3.1)
+        raise KeyFault("key_invalid", _INVALID) from None
     return derived
+
+
+def _count(text: str) -> int:
+    """Return a number of the file. Raises `ValueError`: a negative one would lead back to lines that were read."""
+    if not text.isdecimal():
+        raise ValueError("not a count")
+    return int(text)
 
 
 def _decrypted(data: bytes, key: bytes, iv: bytes) -> bytes:

@@ -89,6 +89,15 @@ def test_pem_that_lost_its_line_ends_is_repaired(made, form, spoil):
     assert private_key(spoilt.encode(), None).identity == public(made["RSA"])
 
 
+@pytest.mark.case("C-45", "C-46")
+@pytest.mark.parametrize("joint", ["\\n", "\r\n", " ", ""], ids=["\\n", "CRLF", "spaces", "nothing"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_encrypted_key_that_lost_its_line_ends_is_repaired(made, form, joint):
+    spoilt = pem(made["RSA"], form, PASSPHRASE).decode().replace("\n", joint)
+
+    assert private_key(spoilt.encode(), Secret(PASSPHRASE)).identity == public(made["RSA"])
+
+
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
 @pytest.mark.parametrize("as_text", [False, True])
 def test_pkcs12_is_read_as_bytes_and_as_base64(made, passphrase, as_text):
@@ -143,6 +152,38 @@ def test_mistakes_with_a_ppk_file_are_told_apart(made, tmp_path, version):
     assert fault(plain.replace(b"File-%d" % version, b"File-9")).code == "key_format"
 
 
+def locked(change):
+    """Return an encrypted .ppk whose numbers are changed; no passphrase would open it."""
+    lines = {
+        "PuTTY-User-Key-File-3": "ssh-ed25519", "Encryption": "aes256-cbc", "Comment": "x", "Public-Lines": "1\nAAAA",
+        "Key-Derivation": "Argon2id", "Argon2-Memory": "64", "Argon2-Passes": "1", "Argon2-Parallelism": "1",
+        "Argon2-Salt": "00" * 16, "Private-Lines": f"1\n{'A' * 22}==", "Private-MAC": "00" * 32,
+    }  # fmt: skip
+    return "".join(f"{name}: {value}\n" for name, value in (lines | change).items()).encode()
+
+
+@pytest.mark.case("C-47")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Public-Lines": "-1\nAAAA"},  # back to itself, for ever
+        {"Private-Lines": "-3"},
+        {"Argon2-Memory": "1"},
+        {"Argon2-Passes": "0"},
+        {"Argon2-Parallelism": "0"},
+        {"Argon2-Salt": ""},
+        {"Argon2-Salt": "0x"},
+        {"Key-Derivation": "scrypt"},
+        {"Private-MAC": "odd"},
+        {"Private-Lines": "1\nAAAA"},
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_sense_in_a_ppk_file_are_a_fault(change):
+    assert fault(locked({}), PASSPHRASE).code == "key_bad_passphrase"
+    assert fault(locked(change), PASSPHRASE).code == "key_invalid"
+
+
 # -------------------------------------------------------------------------------------------------------------- faults
 
 
@@ -161,7 +202,11 @@ def test_mistakes_with_the_passphrase_of_pkcs12_are_told_apart(made):
 
     assert fault(data).code == "key_encrypted"
     assert fault(data, "wrong").code == "key_bad_passphrase"
-    assert fault(data[:200]).code in {"key_invalid", "key_encrypted"}
+    assert fault(data[:200]).code == "key_invalid"
+    for nothing in (NoEncryption(), BestAvailableEncryption(b"x")):
+        plain = pkcs12.serialize_key_and_certificates(b"key", made["RSA"], None, None, nothing)
+        expected = "key_not_encrypted" if isinstance(nothing, NoEncryption) else "key_bad_passphrase"
+        assert fault(plain, PASSPHRASE).code == expected
 
 
 @pytest.mark.case("C-47")
@@ -178,6 +223,8 @@ def test_what_is_no_private_key_is_called_by_its_name(made):
     assert fault(pem(key) + pem(key)).code == "key_format"
     assert fault(b"hello").code == "key_format"
     assert fault(b"\xff\xfe\x00").code == "key_format"
+    assert fault(b"0 is how DER begins, too").code == "key_format"
+    assert fault(pem(key, passphrase=PASSPHRASE).replace(b"\n", b"", 2)[:900] + b"\n", PASSPHRASE).code == "key_invalid"
     damaged = pem(key).replace(b"\n", b"\nAAAA", 2)
     assert fault(damaged).code == "key_invalid"
 
@@ -224,6 +271,19 @@ def test_a_shared_secret_goes_with_hmac_only(made):
         check_algorithm(shared_key(Secret("x" * 64), base64=False), "RS256")
 
 
+@pytest.mark.case("C-48")
+@pytest.mark.parametrize("text", ["PEM", "SSH", '{"kty": "oct", "k": "AAAA"}'])
+def test_a_key_of_another_kind_is_no_shared_secret(made, text):
+    key = made["RSA"]
+    ssh = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    secret = {"PEM": pem(key), "SSH": ssh}.get(text, text.encode()).decode()
+    with pytest.raises(KeyFault) as raised:
+        check_algorithm(shared_key(Secret(secret), base64=False), "HS256")
+
+    assert raised.value.code == "key_alg_mismatch"
+    assert secret[40:60] not in raised.value.message or text.startswith("{")
+
+
 @pytest.mark.case("C-50")
 def test_a_key_that_is_too_short_is_refused_and_a_short_secret_is_warned_of():
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -251,6 +311,8 @@ def test_keys_are_equal_if_they_sign_alike_and_never_print(made):
 
     assert one == other
     assert one != private_key(pem(made["P-256"]), None)
+    assert shared_key(Secret("YWJj"), base64=True) == shared_key(Secret("abc"), base64=False)
+    assert shared_key(Secret("YWJj"), base64=True) != shared_key(Secret("YWJj"), base64=False)
     assert "shared=" not in repr(shared_key(Secret("canary"), base64=False))
     assert "canary" not in repr(shared_key(Secret("canary"), base64=False))
 
