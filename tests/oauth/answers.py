@@ -1,15 +1,19 @@
-"""Short ways to write an iClient and an answer of its token endpoint."""
+"""Short ways to write an iClient, what its requests are made of, and an answer of its token endpoint."""
 
 import json
+from urllib.parse import parse_qsl
 
-from proxy.definitions.models import Connection, IClient
-from proxy.definitions.placeholders import literal
+from proxy.definitions.keys import shared_key
+from proxy.definitions.models import Connection, IClient, Jwt, RequestOverride
+from proxy.definitions.placeholders import TemplateMap, compile_template, literal
 from proxy.definitions.urls import compile_url
+from proxy.oauth.material import Material
 from proxy.oauth.response import EndpointAnswer, read
 from proxy.secret import Secret
 
 NOW = 1_800_000_000.0
 LIMIT = 1024 * 1024
+SHARED = "canary-shared-secret-of-32-bytes"
 
 
 def iclient(**settings):
@@ -43,3 +47,58 @@ def reading(body, status=200, *, settings=None, limit=LIMIT, **headers):
 
 def token_of(result):
     return result.access_token.reveal()
+
+
+def tree(value):
+    """Return what the loader makes of a mapping that somebody wrote."""
+    match value:
+        case str():
+            return compile_template(value)
+        case dict():
+            return TemplateMap(tuple((name, tree(leaf)) for name, leaf in value.items()))
+        case list():
+            return tuple(tree(leaf) for leaf in value)
+        case _:
+            return value
+
+
+def override(*, headers=None, body=None, extra=None, url=None, **settings):
+    """Return an override as somebody writes it: text with placeholders."""
+    return RequestOverride(
+        url=None if url is None else compile_url(url),
+        headers=tuple(
+            (name, None if text is None else compile_template(text)) for name, text in (headers or {}).items()
+        ),
+        body=None if body is None else tree(body),
+        extra=tree(extra or {}),
+        **settings,
+    )
+
+
+def jwt(payload=None, header=None, **settings):
+    key = shared_key(Secret(SHARED), base64=False)
+    return Jwt(algorithm="HS256", key=key, payload=tree(payload or {}), header=tree(header or {}), **settings)
+
+
+def ones(count):
+    """Return bytes that are the same in every run."""
+    return b"\x01" * count
+
+
+def material(client, *, of=None, **settings):
+    """Return what requests of this iClient are made of; `of` is the connection, else one with nothing special."""
+    return Material(
+        **{"connection": of or connection(client), "iclient": client, "now": NOW, "entropy": ones, **settings}
+    )
+
+
+def fields(request):
+    """Return the fields of a form; none is there twice."""
+    pairs = parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def header(request, name):
+    """Return all values of one header."""
+    return [value for key, value in request.headers if key.lower() == name.lower()]

@@ -1,124 +1,217 @@
+"""The default requests, byte by byte: every grant with every client authentication."""
+
 import base64
-from urllib.parse import parse_qsl
+import re
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.oauth.request import basic_credentials, own_grant, refresh
+from proxy.definitions.models import SecretFile, TokenExchange
+from proxy.definitions.placeholders import RenderError, literal
+from proxy.definitions.urls import compile_url
+from proxy.oauth.device import device_authorization, device_token
+from proxy.oauth.grant import Authorization, Grant
+from proxy.oauth.metadata import Metadata
+from proxy.oauth.request import own_grant, refresh
+from proxy.oauth.revoke import revocation
 from proxy.secret import Secret
-from tests.oauth.answers import connection, iclient
+from tests.oauth.answers import connection, fields, header, iclient, jwt, material
+
+BASIC = "Basic " + base64.b64encode(b"app:canary-secret").decode()
+ASSERTED = (
+    "client_id=app&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer"
+    "&client_assertion=JWT"
+)
+AUTHENTICATIONS = {
+    "client_secret_basic": (BASIC, ""),
+    "client_secret_post": (None, "client_id=app&client_secret=canary-secret"),
+    "client_secret_jwt": (None, ASSERTED),
+    "private_key_jwt": (None, ASSERTED),
+    "tls_client_auth": (None, "client_id=app"),
+    "none": (None, "client_id=app"),
+}
+AUTHORIZATION = Authorization(Secret("c/1"), Secret("v-1"), "http://127.0.0.1:7489/oauth/callback/acme", "s")
+EXCHANGE = TokenExchange(
+    subject_token=Secret("sub&ject"),
+    actor_token=Secret("actor"),
+    actor_token_type="urn:ietf:params:oauth:token-type:jwt",
+    requested_token_type="urn:ietf:params:oauth:token-type:access_token",
+    audience=("a", "b"),
+    resource=("https://api.example.com/",),
+)
+REQUESTS = {
+    "client_credentials": (own_grant, "grant_type=client_credentials&scope=read+write"),
+    "password": (own_grant, "grant_type=password&username=ann&password=p%26%3D%2B+%C3%BC&scope=read+write"),
+    "authorization_code": (
+        own_grant,
+        (
+            "grant_type=authorization_code&code=c%2F1"
+            "&redirect_uri=http%3A%2F%2F127.0.0.1%3A7489%2Foauth%2Fcallback%2Facme&code_verifier=v-1"
+        ),
+    ),
+    "jwt_bearer": (
+        own_grant,
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=JWT&scope=read+write",
+    ),
+    "token_exchange": (
+        own_grant,
+        (
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=sub%26ject"
+            "&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token"
+            "&actor_token=actor&actor_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt"
+            "&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token"
+            "&audience=a&audience=b&resource=https%3A%2F%2Fapi.example.com%2F&scope=read+write"
+        ),
+    ),
+    "refresh_token": (refresh, "grant_type=refresh_token&refresh_token=r%2F1%2B2"),
+    "device_code": (
+        lambda made: device_token(made, Secret("d 1")),
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=d+1",
+    ),
+}
 
 
-def fields(request):
-    pairs = parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
+def prepared(client, **settings):
+    of = connection(client, scopes=("read", "write"), username="ann", password=Secret("p&=+ ü"))
+    grant = Grant(refresh_token=Secret("r/1+2"))
+    return material(client, of=of, grant=grant, authorization=AUTHORIZATION, **settings)
 
 
-def authorization(request):
-    return [value for name, value in request.headers if name == "Authorization"]
+def without_assertions(body):
+    """Return a body with every signed assertion put as JWT."""
+    return re.sub(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "JWT", body.decode("ascii"))
 
 
-def test_client_credentials_send_the_grant_type_and_the_secret_in_the_header_only():
-    client = iclient()
+@pytest.mark.parametrize("way", AUTHENTICATIONS)
+@pytest.mark.parametrize("grant_type", REQUESTS)
+def test_each_grant_sends_its_fields_and_one_authentication_of_the_client(grant_type, way):
+    build, default = REQUESTS[grant_type]
+    authorization, added = AUTHENTICATIONS[way]
+    client = iclient(grant_type=grant_type, client_auth=way, jwt=jwt(), token_exchange=EXCHANGE)
 
-    request = own_grant(connection(client), client)
+    request = build(prepared(client))
 
-    assert (request.method, request.url, request.grant) == ("POST", client.token_url, "client_credentials")
-    assert fields(request) == {"grant_type": "client_credentials"}
-    assert authorization(request) == ["Basic " + base64.b64encode(b"app:canary-secret").decode()]
-    assert ("Accept", "application/json") in request.headers
-    assert ("Accept-Encoding", "identity") in request.headers
-    assert ("Content-Type", "application/x-www-form-urlencoded") in request.headers
+    assert without_assertions(request.body) == "&".join(filter(None, [default, added]))
+    assert (request.method, request.url) == ("POST", "https://auth.example.com/token")
+    assert request.grant == grant_type
+    assert request.headers == (
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "identity"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("User-Agent", "iclient-proxy"),
+        *([("Authorization", authorization)] if authorization else []),
+    )
+
+
+@pytest.mark.parametrize("way", AUTHENTICATIONS)
+def test_a_device_authorization_and_a_revocation_authenticate_the_client_alike(way):
+    authorization, added = AUTHENTICATIONS[way]
+    client = iclient(
+        grant_type="device_code",
+        client_auth=way,
+        jwt=jwt(),
+        device_authorization_url=compile_url("https://auth.example.com/device"),
+        revocation_url=compile_url("https://auth.example.com/revoke"),
+    )
+
+    asking = device_authorization(prepared(client))
+    revoking = revocation(prepared(client), Secret("t&1"), "refresh_token")
+
+    assert without_assertions(asking.body) == "&".join(filter(None, ["scope=read+write", added]))
+    assert without_assertions(revoking.body) == "&".join(
+        filter(None, ["token=t%261&token_type_hint=refresh_token", added])
+    )
+    assert (asking.url, revoking.url) == ("https://auth.example.com/device", "https://auth.example.com/revoke")
+    assert header(asking, "authorization") == header(revoking, "authorization") == ([BASIC] if authorization else [])
+
+
+def test_a_code_without_pkce_goes_without_a_verifier():
+    client = iclient(grant_type="authorization_code")
+    code = Authorization(Secret("c"), None, "https://x.example/cb", "s")
+
+    request = own_grant(material(client, authorization=code))
+
+    assert request.body == b"grant_type=authorization_code&code=c&redirect_uri=https%3A%2F%2Fx.example%2Fcb"
 
 
 @pytest.mark.parametrize(("delimiter", "joined"), [(" ", "read write"), (",", "read,write")])
 def test_scopes_are_joined_by_the_delimiter(delimiter, joined):
     client = iclient(scope_delimiter=delimiter)
 
-    request = own_grant(connection(client, scopes=("read", "write")), client)
-
-    assert fields(request)["scope"] == joined
+    assert fields(own_grant(prepared(client)))["scope"] == joined
 
 
-def test_the_password_grant_sends_user_and_password_of_the_connection():
-    client = iclient(grant_type="password")
-
-    request = own_grant(connection(client, username="ann", password=Secret("p&=+ ü"), scopes=("a",)), client)
-
-    assert fields(request) == {"grant_type": "password", "username": "ann", "password": "p&=+ ü", "scope": "a"}
+def test_no_scopes_no_field():
+    assert own_grant(material(iclient())).body == b"grant_type=client_credentials"
 
 
-def test_client_secret_post_sends_both_fields_and_no_header():
-    client = iclient(client_auth="client_secret_post")
+def test_an_exchanged_token_is_the_one_that_its_file_holds_now(tmp_path):
+    file = SecretFile(path=tmp_path / "token")
+    client = iclient(grant_type="token_exchange", token_exchange=TokenExchange(subject_token=file))
 
-    request = own_grant(connection(client), client)
+    request = own_grant(material(client, rotated={file: Secret("of today")}))
 
-    assert fields(request) == {
-        "grant_type": "client_credentials",
-        "client_id": "app",
-        "client_secret": "canary-secret",
-    }
-    assert authorization(request) == []
+    assert fields(request)["subject_token"] == "of today"
 
 
-def test_a_public_client_sends_its_id_alone():
-    client = iclient(client_auth="none", client_secret=None)
+def test_a_token_url_that_is_not_written_is_the_one_of_the_metadata():
+    client = iclient(token_url=None, issuer="https://auth.example.com")
+    known = Metadata("https://auth.example.com", token_endpoint="https://auth.example.com/found")
 
-    request = own_grant(connection(client), client)
-
-    assert fields(request) == {"grant_type": "client_credentials", "client_id": "app"}
-    assert authorization(request) == []
-
-
-@pytest.mark.parametrize("way", ["client_secret_basic", "client_secret_post", "none"])
-def test_a_refresh_sends_the_refresh_token_and_never_a_scope(way):
-    client = iclient(client_auth=way)
-
-    request = refresh(client, Secret("r/1+2"))
-
-    sent = fields(request)
-    assert request.grant == "refresh_token"
-    assert (sent["grant_type"], sent["refresh_token"]) == ("refresh_token", "r/1+2")
-    assert "scope" not in sent
+    assert own_grant(material(client, metadata=known)).url == "https://auth.example.com/found"
+    with pytest.raises(RenderError) as raised:
+        own_grant(material(client, metadata=Metadata("https://auth.example.com")))
+    assert raised.value.code == "placeholder_unresolved"
 
 
 @pytest.mark.case("T-95")
-def test_id_and_secret_are_form_encoded_before_base64():
-    # The characters of RFC 6749 appendix B, and a colon that would otherwise end the id.
-    client = iclient(client_id=" %&+£€", client_secret=Secret("a:b/c"))
+@pytest.mark.parametrize(
+    ("encoding", "client_id", "secret", "pair"),
+    [
+        # The characters of RFC 6749 appendix B, and a colon that would otherwise end the id.
+        ("form", " %&+£€", "a:b/c", "+%25%26%2B%C2%A3%E2%82%AC:a%3Ab%2Fc"),
+        ("raw", "a b", "c:%d€", "a b:c:%d€"),
+    ],
+)
+def test_id_and_secret_are_form_encoded_before_base64_unless_raw(encoding, client_id, secret, pair):
+    client = iclient(client_id=literal(client_id), client_secret=Secret(secret), basic_encoding=encoding)
 
-    assert base64.b64decode(basic_credentials(client).removeprefix("Basic ")) == b"+%25%26%2B%C2%A3%E2%82%AC:a%3Ab%2Fc"
+    request = own_grant(material(client))
+
+    assert header(request, "authorization") == ["Basic " + base64.b64encode(pair.encode()).decode()]
+    assert request.body == b"grant_type=client_credentials"
 
 
 @pytest.mark.case("T-95")
-def test_raw_encoding_leaves_id_and_secret_as_they_are():
-    client = iclient(client_id="a b", client_secret=Secret("c:%d€"), basic_encoding="raw")
-
-    assert base64.b64decode(basic_credentials(client).removeprefix("Basic ")).decode() == "a b:c:%d€"
-
-
 @given(
-    st.text(min_size=1).filter(lambda text: text.isprintable()),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.sampled_from(["client_secret_basic", "client_secret_post"]),
 )
 def test_a_secret_goes_exactly_once_whatever_it_is_made_of(secret, way):
     client = iclient(client_secret=Secret(secret), client_auth=way)
 
-    request = own_grant(connection(client), client)
+    request = own_grant(material(client))
 
-    in_header = [
-        value
-        for header in authorization(request)
-        for value in [dict(parse_qsl("s=" + base64.b64decode(header[6:]).decode().partition(":")[2]))["s"]]
-    ]
-    in_body = [value for name, value in fields(request).items() if name == "client_secret"]
-    assert in_header + in_body == [secret]
+    if way == "client_secret_basic":
+        [value] = header(request, "authorization")
+        assert base64.b64decode(value.removeprefix("Basic ")) == f"app:{quote_plus(secret)}".encode()
+        assert request.body == b"grant_type=client_credentials"
+    else:
+        assert header(request, "authorization") == []
+        assert fields(request) == {"grant_type": "client_credentials", "client_id": "app", "client_secret": secret}
 
 
-def test_a_request_does_not_show_its_secrets():
-    client = iclient(client_auth="client_secret_post")
+@pytest.mark.parametrize("way", AUTHENTICATIONS)
+@pytest.mark.parametrize("grant_type", REQUESTS)
+def test_a_request_shows_no_secret_and_reveals_each_through_the_one_way_out(grant_type, way):
+    """`explain` hands over a way out that masks."""
+    client = iclient(grant_type=grant_type, client_auth=way, jwt=jwt(), token_exchange=EXCHANGE)
+    build, _ = REQUESTS[grant_type]
 
-    assert "canary" not in repr(own_grant(connection(client), client))
-    assert "Basic" not in repr(own_grant(connection(iclient()), iclient()))
+    shown = build(prepared(client, reveal=lambda _: "masked"))
+
+    assert repr(build(prepared(client))).count("canary") == 0
+    for text in (shown.url, str(shown.headers), shown.body.decode()):
+        assert not re.search(r"canary|eyJ|p%26|r%2F1|c%2F1|v-1|d\+1|sub%26|actor&|" + re.escape(BASIC), text)

@@ -1,8 +1,10 @@
-"""A scripted authorization server on bare asyncio streams: it keeps each token request as it came and answers as told.
+"""A scripted authorization server on bare asyncio streams: it keeps each request as it came and answers as told.
 
 In a test: `async with AuthorizationServer() as server`, `server.script(error("invalid_client"), token())`, and the
-definitions get `server.url`. As a process: `python -m tests.support.authorization_server --expires-in 60` prints one
-line of JSON with its URL and serves until its standard input ends. Nothing here parses with the product's code.
+definitions get `server.url`. Other endpoints may have scripts of their own: `server.url_of("/revoke")` and
+`server.script(respond(200), at="/revoke")`. As a process: `python -m tests.support.authorization_server
+--expires-in 60` prints one line of JSON with its URL and serves until its standard input ends. Nothing here parses
+with the product's code.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class End(Enum):
 
 @dataclass
 class Asked:
-    """One token request as it came: header names as they were written, the body unread."""
+    """One request as it came: header names as they were written, the body unread."""
 
     method: str
     target: str
@@ -51,6 +53,11 @@ class Asked:
     def values(self, name: str) -> list[str]:
         """Return the values of all headers of that name."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
 
     @property
     def form(self) -> dict[str, str]:
@@ -73,7 +80,7 @@ class Asked:
 
 @dataclass
 class Exchange:
-    """One request on its stream. `number` counts token requests from 1."""
+    """One request on its stream. `number` counts requests from 1."""
 
     server: AuthorizationServer
     asked: Asked
@@ -170,6 +177,20 @@ def token(value: str = "token-{number}", **fields: Any) -> Answer:
     return answer
 
 
+def metadata(**endpoints: Any) -> Answer:
+    """Return an answer of RFC 8414: the issuer is the server itself; `token_endpoint="/token"` is a path of it."""
+
+    async def answer(exchange: Exchange) -> None:
+        server = exchange.server
+        said = {
+            name: server.url_of(value) if isinstance(value, str) and value.startswith("/") else value
+            for name, value in endpoints.items()
+        }
+        await say(200, {"issuer": server.issuer} | said)(exchange)
+
+    return answer
+
+
 def when(gate: asyncio.Event, then: Answer) -> Answer:
     """Return an answer that waits for the gate first."""
 
@@ -185,7 +206,11 @@ def when(gate: asyncio.Event, then: Answer) -> Answer:
 
 @dataclass
 class AuthorizationServer:
-    """Answers by the script while it lasts, then by `default`. `application_bytes` is what came in after TLS."""
+    """Answers by the script while it lasts, then by `default`, whatever the path.
+
+    Once a path other than that of tokens has a script, each path has its own, and nothing else is found there.
+    `application_bytes` is what came in after TLS.
+    """
 
     tls: ssl.SSLContext | None = None
     expires_in: int | None = 3600
@@ -196,7 +221,7 @@ class AuthorizationServer:
     application_bytes: int = 0
 
     async def __aenter__(self) -> Self:
-        self._answers: list[Answer] = []
+        self._answers: dict[str, list[Answer]] = {PATH: []}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._accept, self.host, 0, ssl=self.tls, backlog=1024)
@@ -220,6 +245,19 @@ class AuthorizationServer:
         return f"{'https' if self.tls else 'http'}://{self.authority}{PATH}"
 
     @property
+    def issuer(self) -> str:
+        """The server as an issuer: its origin."""
+        return self.url.removesuffix(PATH)
+
+    def url_of(self, path: str) -> str:
+        """Return the URL of a path."""
+        return self.issuer + path
+
+    def asked_at(self, path: str) -> list[Asked]:
+        """Return the requests that came to one path, in order."""
+        return [asked for asked in self.asked if asked.path == path]
+
+    @property
     def T(self) -> int:  # noqa: N802 the catalogue's word for the number of token requests
         return len(self.asked)
 
@@ -227,9 +265,9 @@ class AuthorizationServer:
     def open_streams(self) -> int:
         return len(self._tasks)
 
-    def script(self, *answers: Answer) -> None:
-        """Append answers for the next requests."""
-        self._answers += answers
+    def script(self, *answers: Answer, at: str = PATH) -> None:
+        """Append answers for the next requests to a path."""
+        self._answers.setdefault(at, []).extend(answers)
 
     async def was_asked(self, times: int) -> None:
         """Return when so many token requests have come in all."""
@@ -261,12 +299,19 @@ class AuthorizationServer:
             while (asked := await self._read(reader)) is not None:
                 self.asked.append(asked)
                 self._changed.set()
-                answer = self._answers.pop(0) if self._answers else self.default
+                answer = self._next(asked.path)
                 await answer(Exchange(self, asked, self.T, reader, writer))
                 if writer.is_closing():
                     break
         except ConnectionError:
             pass  # the other side left
+
+    def _next(self, path: str) -> Answer:
+        several = len(self._answers) > 1
+        answers = self._answers.get(path, []) if several else self._answers[PATH]
+        if answers:
+            return answers.pop(0)
+        return self.default if path == PATH or not several else respond(404)
 
     async def _read(self, reader: asyncio.StreamReader) -> Asked | None:
         try:
