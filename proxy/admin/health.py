@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.admin.status import NOT_APPLICABLE
+from proxy.admin.status import AUTHORIZATION_REQUIRED, NOT_APPLICABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -63,4 +63,6 @@ def waited_for(connections: Iterable[ConnectionStatus]) -> tuple[str, ...]:
 
 
 def _attempted(status: ConnectionStatus) -> bool:
-    return status.state == NOT_APPLICABLE or status.last_renewal_at is not None or status.last_error is not None
+    if status.state in (NOT_APPLICABLE, AUTHORIZATION_REQUIRED):  # nobody waits for a human
+        return True
+    return status.last_renewal_at is not None or status.last_error is not None

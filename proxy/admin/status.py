@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NOT_APPLICABLE = "not_applicable"
+AUTHORIZATION_REQUIRED = "authorization_required"
 
 
 @dataclass(frozen=True, slots=True)

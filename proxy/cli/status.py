@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from proxy.cli.admin_client import VARIABLE, AdminClient, Row
 from proxy.cli.where import admin_url
 from proxy.clock import SystemClock
 
+_PIPE_WIDTH: Final = 160
 _COLOURS: Final = {
     "valid": "green",
     "due": "green",
@@ -59,7 +61,8 @@ def status(admin: Admin = None, config: Config = None, format: AsFormat = Format
     if format is Format.JSON:
         typer.echo(json.dumps(rows, indent=2))
         return
-    Console().print(table(rows, SystemClock().wall()))
+    # A file or a pipe has no width; a table that is cut there could not be read by anybody.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table(rows, SystemClock().wall()))
 
 
 def table(rows: list[Row], now: float) -> Table:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.keeper import Snapshot
 
-_FORGETS: Final = "the store is memory: a restart loses this grant, or what its refresh token was rotated to"
+_FORGETS: Final = "The store is memory: a restart loses this grant, or what its refresh token was rotated to."
 
 
 class RunningProxy:

@@ -86,7 +86,7 @@ class Journal:
 
     def revoked(self, codes: tuple[str, ...]) -> None:
         """Say what became of the tokens that were given back."""
-        self._log.info("revocation", connection=self._connection, tokens=list(codes))
+        self._log.info("revocation", connection=self._connection, tokens=", ".join(codes))
         self.note("revoked", ", ".join(codes) or "there was nothing to give back")
 
     def _fields(self, renewal: Renewal) -> dict[str, object]:

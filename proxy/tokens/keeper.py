@@ -41,7 +41,7 @@ from proxy.tokens.states import (
     last_failure,
     state_of,
 )
-from proxy.tokens.unavailable import Unavailable, closing, why
+from proxy.tokens.unavailable import NO_REQUEST, Unavailable, closing, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,7 +255,7 @@ class Keeper:
             state=state_of(life),
             expires_at=expires if math.isfinite(expires) else None,
             last_renewal_at=self._renewed_at,
-            last_error=None if failure is None else failure.code,
+            last_error=None if failure is None or failure.code in NO_REQUEST else failure.code,
             next_action=action,
             next_attempt_at=at.wall + start - at.monotonic if math.isfinite(start) else None,
             tried=self._tried,
@@ -405,7 +405,7 @@ class Keeper:
             return
         wait = next_start(self._life, self._policy, waiting=bool(self._waiting)) - self._monotonic()
         found = renewal.result if isinstance(renewal.result, Failure) else failure
-        if found is not None:
+        if found is not None and found.code not in NO_REQUEST:
             self._journal.failed(renewal, found, round(max(wait, 0.0), 1) if math.isfinite(wait) else None)
 
     def _demand(self) -> Demand:

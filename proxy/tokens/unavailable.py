@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 # Failures that have an own answer of the same name, since what helps is another than "wait".
 _NAMED: Final = frozenset({"token_expired_on_arrival", "token_endpoint_redirect", "url_outside_valid_domains"})
 
+# Nothing was asked of the authorization server: only a human can bring what is missing.
+NO_REQUEST: Final = frozenset({"authorization_required", "revoked"})
+_MISSING: Final = {
+    "authorization_required": "Nobody has authorized this connection; see the status page, or iclient-proxy authorize.",
+    "revoked": "The grant was revoked; see the status page, or iclient-proxy authorize.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
@@ -48,7 +55,7 @@ def why(life: Life, now: float, policy: Policy) -> Unavailable:
     if failure is None:
         detail = "The authorization server has not answered yet."
     else:
-        detail = f"The last token request ended with: {failure.code}."
+        detail = _MISSING.get(failure.code) or f"The last token request ended with: {failure.code}."
     start = next_start(life, policy, waiting=True)
     # While a renewal is under way nobody knows; a second is short enough to be worth a try.
     wait = 1.0 if isinstance(life.errand, Flying) else start - now

@@ -47,7 +47,7 @@ def chunked(*pieces: bytes, fields: tuple[bytes, ...] = (JSON,), status: bytes =
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-async def replays(case: Case, raw: bytes) -> None:
+async def expect_replay(case: Case, raw: bytes) -> None:
     """The token is renewed and the application sees the second response only."""
     case.upstream.answers(replies(raw))
     answered = await case.ask(case.request())
@@ -56,13 +56,17 @@ async def replays(case: Case, raw: bytes) -> None:
     assert [request.token for request in case.upstream.requests] == [case.token(1), case.token(2)]
 
 
-async def relays(case: Case, raw: bytes) -> None:
+async def expect_relay(case: Case, raw: bytes) -> None:
     """The application sees what the upstream said, byte for byte, and nothing is renewed."""
     case.upstream.answers(replies(raw))
     client = await case.connect()
     await client.send(case.request())
     assert await client.read_exactly(len(raw)) == raw
     assert (case.upstream_requests, case.token_requests) == (1, 1)
+
+
+async def expect(case: Case, is_error: bool, raw: bytes) -> None:
+    await (expect_replay if is_error else expect_relay)(case, raw)
 
 
 # ------------------------------------------------------------------------------------------------------------- verdicts
@@ -89,7 +93,7 @@ async def relays(case: Case, raw: bytes) -> None:
     ],
 )
 async def test_an_auth_error_in_the_body_renews_and_replays(case: Case, raw: bytes):
-    await replays(case, raw)
+    await expect_replay(case, raw)
 
 
 @pytest.mark.case("P-238")
@@ -118,7 +122,7 @@ async def test_an_auth_error_in_the_body_renews_and_replays(case: Case, raw: byt
     ],
 )
 async def test_what_no_rule_matches_is_relayed_as_it_came(case: Case, raw: bytes):
-    await relays(case, raw)
+    await expect_relay(case, raw)
 
 
 @pytest.mark.case("P-242")
@@ -153,7 +157,7 @@ async def test_what_no_rule_matches_is_relayed_as_it_came(case: Case, raw: bytes
 )
 @pytest.mark.connection(auth_errors=[{"path": "e", "values": "190, true,null"}])
 async def test_json_scalars_are_compared_in_their_canonical_text(case: Case, body: bytes, is_error: bool):
-    await (replays if is_error else relays)(case, said(body))
+    await expect(case, is_error, said(body))
 
 
 @pytest.mark.case("P-242")
@@ -169,7 +173,7 @@ async def test_json_scalars_are_compared_in_their_canonical_text(case: Case, bod
 )
 @pytest.mark.connection(auth_errors=[{"path": "1.code", "values": [602]}])
 async def test_a_path_leads_through_lists(case: Case, body: bytes, is_error: bool):
-    await (replays if is_error else relays)(case, said(body))
+    await expect(case, is_error, said(body))
 
 
 @pytest.mark.case("P-242")
@@ -191,7 +195,7 @@ async def test_a_path_leads_through_lists(case: Case, body: bytes, is_error: boo
 )
 @pytest.mark.connection(auth_errors=[{"path": "error"}])
 async def test_a_path_without_values_matches_what_says_something(case: Case, body: bytes, is_error: bool):
-    await (replays if is_error else relays)(case, said(body, status=b"200 OK"))
+    await expect(case, is_error, said(body, status=b"200 OK"))
 
 
 @pytest.mark.connection(
@@ -214,7 +218,7 @@ async def test_a_path_without_values_matches_what_says_something(case: Case, bod
     ],
 )
 async def test_never_wins_and_a_rule_is_narrowed_by_its_path(case: Case, status: bytes, body: bytes, is_error: bool):
-    await (replays if is_error else relays)(case, said(body, status=status))
+    await expect(case, is_error, said(body, status=status))
 
 
 FAULT = (
@@ -245,7 +249,7 @@ ENTITY = b'<!DOCTYPE a [<!ENTITY e "sf:INVALID_SESSION_ID">]>'
     ],
 )
 async def test_xpath_reads_faults_and_refuses_declarations(case: Case, body: bytes, is_error: bool):
-    await (replays if is_error else relays)(case, said(body, XML, status=b"500 Internal Server Error"))
+    await expect(case, is_error, said(body, XML, status=b"500 Internal Server Error"))
 
 
 # -------------------------------------------------------------------------------------------------------------- codings
@@ -281,7 +285,7 @@ async def test_a_coded_body_is_read(case: Case, coding: bytes, encode: Callable[
     body = encode(DEAD)
     fields = (JSON, b"Content-Encoding: " + coding)
     raw = chunked(body[:7], body[7:], fields=fields) if framing == "chunked" else said(body, *fields)
-    await replays(case, raw)
+    await expect_replay(case, raw)
 
 
 @pytest.mark.case("P-240", "P-414")
@@ -290,7 +294,7 @@ async def test_a_coded_body_is_read(case: Case, coding: bytes, encode: Callable[
 async def test_a_coded_body_that_says_nothing_of_the_token_is_relayed_as_it_came(
     case: Case, coding: bytes, encode: Callable[[bytes], bytes]
 ):
-    await relays(case, said(encode(b'{"error": {"code": "OTHER"}}'), JSON, b"Content-Encoding: " + coding))
+    await expect_relay(case, said(encode(b'{"error": {"code": "OTHER"}}'), JSON, b"Content-Encoding: " + coding))
 
 
 BLANKS = b" " * 40_000
@@ -323,7 +327,7 @@ BLANKS = b" " * 40_000
 async def test_a_body_that_can_not_be_decoded_within_bounds_is_relayed_as_it_came(
     case: Case, coding: bytes, body: bytes
 ):
-    await relays(case, said(body, JSON, b"Content-Encoding: " + coding))
+    await expect_relay(case, said(body, JSON, b"Content-Encoding: " + coding))
 
 
 # --------------------------------------------------------------------------------------------------------------- bounds
@@ -342,7 +346,7 @@ def padded(size: int) -> bytes:
 async def test_a_body_is_read_up_to_the_limit(case: Case, size: int, is_error: bool, framing: str):
     body = padded(size)
     if framing == "length":
-        await (replays if is_error else relays)(case, said(body))
+        await expect(case, is_error, said(body))
         return
     head = b"HTTP/1.1 400 Bad Request\r\n" + JSON + b"\r\n\r\n"
     case.upstream.answers(replies_then_fin(head + body))
@@ -428,7 +432,7 @@ async def test_a_stream_that_no_rule_can_read_is_never_held(case: Case, media_ty
 @pytest.mark.case("P-244")
 @rules
 async def test_a_stream_of_events_is_judged_by_its_status(case: Case):
-    await replays(case, response(b"data: x\n\n", b"Content-Type: text/event-stream", status=b"401 Unauthorized"))
+    await expect_replay(case, response(b"data: x\n\n", b"Content-Type: text/event-stream", status=b"401 Unauthorized"))
 
 
 @rules
@@ -473,6 +477,20 @@ async def test_an_application_that_leaves_while_a_body_is_read_ends_the_upstream
     async with awaiting("the end of the upstream stream"):
         await case.upstream.requests[0].gone()
     case.upstream.requests[0].stream.task.cancel()
+    assert (case.upstream_requests, case.token_requests) == (1, 1)
+
+
+@pytest.mark.case("P-243")
+@rules
+async def test_a_response_that_repeats_the_token_is_relayed_as_it_came(case: Case):
+    async def echoes_the_head(request: Request) -> None:
+        await request.send(said(json.dumps({"head": request.head.decode()}).encode(), JSON, b"X-Seen: " + token))
+
+    token = case.token(1).encode()
+    case.upstream.answers(echoes_the_head)
+    answered = await case.ask(case.request())
+    assert (answered.status, answered.values(b"x-seen")) == (400, [token])
+    assert token in answered.body
 
 
 @rules
@@ -579,7 +597,7 @@ async def test_metrics_name_every_rule_from_the_start_and_count_the_one_that_mat
     text = (await case.stage.process.admin_get("/metrics")).body.decode()
     for rule in ("session", "any[1]", "status-401"):
         assert f'auth_errors_total{{connection="{case.name}",rule="{rule}"}} 0\n' in text
-    await replays(case, said(DEAD))
+    await expect_replay(case, said(DEAD))
     case.upstream.answers(replies(said(b'{"expired": true}')), replies(said(DEAD)))
     assert (await case.ask(case.request())).body == DEAD
 
