@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from tests.e2e import registrations
 from tests.e2e.peers import Authority, AuthorizationServer, Nginx, Proxy, running
 
 # What RFC 6749 encodes before it becomes Basic, and what a form encodes.
@@ -46,8 +47,16 @@ def authority(folder):
 
 
 @pytest.fixture(scope="session")
-def authorization_server(authority):
-    with running(AuthorizationServer(authority, CLIENTS)) as server:
+def clients(authority, tmp_path_factory):
+    """Clients for every grant and every authentication, with a folder of their own for their definitions."""
+    folder = tmp_path_factory.mktemp("conformance")
+    (folder / "ca.pem").write_bytes(authority.ca.read_bytes())
+    return registrations.made(folder, authority)
+
+
+@pytest.fixture(scope="session")
+def authorization_server(authority, clients):
+    with running(AuthorizationServer(authority, [*CLIENTS, *clients.registered])) as server:
         yield server
 
 

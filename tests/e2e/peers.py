@@ -81,11 +81,12 @@ class Program:
 
 
 class Authority:
-    """A certificate authority of the test; `ca`, `cert` and `key` are files, good for `localhost`."""
+    """A certificate authority of the test; `ca`, `cert`, `key` are files, good for `localhost`; `issue` makes more."""
 
     def __init__(self, folder):
         authority = trustme.CA()
         leaf = authority.issue_cert("localhost")
+        self.issue = authority.issue_cert
         self.ca, self.cert, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
         authority.cert_pem.write_to_path(self.ca)
         leaf.private_key_pem.write_to_path(self.key)
@@ -98,9 +99,12 @@ class AuthorizationServer:
     def __init__(self, authority, clients):
         self._authority = authority
         self._program = Program(
-            [program("node"), AUTHORIZATION_SERVER / "server.mjs", authority.cert, authority.key, json.dumps(clients)],
+            [
+                program("node"), AUTHORIZATION_SERVER / "server.mjs", authority.cert, authority.key, authority.ca,
+                json.dumps(clients),
+            ],
             environment={"NODE_NO_WARNINGS": "1"},
-        )
+        )  # fmt: skip
         said = self._program.until(
             "its addresses", lambda lines: next((json.loads(line) for line in lines if line.startswith("{")), None)
         )
@@ -118,17 +122,28 @@ class AuthorizationServer:
         with urllib.request.urlopen(f"{self._control}/forget/{token}", data=b"", timeout=SECONDS) as response:
             assert response.status == 200
 
+    def knows(self, token):
+        """Tell whether an access token is good."""
+        return curl(f"http://{self.api}/check", "-H", f"Authorization: Bearer {token}").status == 204
+
+    @staticmethod
+    def credentials(client, secret):
+        """Return what has curl send them as RFC 6749 §2.3.1 says."""
+        return "--user", f"{quote(client, safe='')}:{quote(secret, safe='')}"
+
     def revoke(self, token, client, secret):
         """Revoke a token as its client may (RFC 7009), by curl; this server then revokes its refresh token, too."""
-        credentials = f"{quote(client, safe='')}:{quote(secret, safe='')}"  # RFC 6749 §2.3.1
         reply = curl(
-            f"{self.issuer}/token/revocation", "--cacert", self._authority.ca, "--user", credentials,
+            f"{self.issuer}/token/revocation", "--cacert", self._authority.ca, *self.credentials(client, secret),
             "--data-urlencode", f"token={token}",
         )  # fmt: skip
         assert reply.status == 200
 
     def stop(self):
         self._program.stop()
+
+
+_LAST = "/what-came-before-is-logged"
 
 
 class Nginx:
@@ -138,7 +153,7 @@ class Nginx:
     """
 
     def __init__(self, folder, authority, check):
-        self._folder = folder
+        self._ca = authority.ca
         self.files = folder / "files"
         self.files.mkdir()
         listening = socket.create_server(("127.0.0.1", 0))
@@ -206,9 +221,13 @@ class Nginx:
         listening.close()
 
     def seen(self):
-        """Return what its access log holds: for each request its request line, status and credential."""
-        text = self._log.read_text() if self._log.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        """Return what its access log holds: for each request its request line, status and credential.
+
+        A line is written after the response is; the one worker takes up another request when that is done.
+        """
+        curl(f"{self.url}{_LAST}", "--cacert", self._ca)
+        lines = (json.loads(line) for line in self._log.read_text().splitlines())
+        return [line for line in lines if line["request"].split()[1] != _LAST]
 
     def stop(self):
         self._program.stop()
