@@ -31,6 +31,7 @@ def token(connection: Connection, config: Config = None, format: AsFormat = Form
     from proxy.definitions.load import load
     from proxy.definitions.models import Log
     from proxy.observe.logging import configure
+    from proxy.tokens.issuer import BROUGHT
 
     definitions = load(definitions_at(config, os.environ), os.environ).definitions
     found = next((each for each in definitions.connections if each.name == connection), None)
@@ -39,9 +40,14 @@ def token(connection: Connection, config: Config = None, format: AsFormat = Form
         raise UsageError(f"no connection is called {connection!r}; there are: {names}")
     if found.iclient is None:
         raise UsageError(f"the connection {connection!r} has no iclient, so it needs no token")
+    if found.iclient.grant_type in BROUGHT:
+        raise UsageError(
+            f"only the running proxy holds the grant of {connection!r} ({found.iclient.grant_type}): "
+            "asking here would spend its refresh token"
+        )
     logs = configure(Log(level="warning"), SystemClock(), fd=2)
     try:
-        with Console(stderr=True).status(f"Asking {found.iclient.token_url} …"):
+        with Console(stderr=True).status("Running the grant …"):
             value, expires_at = asyncio.run(_fetch(found, definitions.limits))
     finally:
         logs.close()

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from proxy.oauth.metadata import Metadata
 
 _JTI_BYTES: Final = 16  # 128 bits (RFC 7519 §4.1.7: no collision, however many are made)
-_TIMES: Final = ("exp", "iat", "nbf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +96,6 @@ class Rendering:
         if jwt.token is not None:
             return material.secret(jwt.token)
         payload = render_tree(jwt.payload, self._scope(jwt=False), self._ambient())
-        # A template gives text, but times are numbers (RFC 7519 §2).
-        payload |= {
-            name: int(time)
-            for name in _TIMES
-            if isinstance(time := payload.get(name), str) and time.isascii() and time.isdecimal() and len(time) < 16
-        }
         header = render_tree(jwt.header, self._scope(jwt=False), self._ambient())
         if client and (client_id := material.client_id()) is not None:
             payload = {"iss": client_id, "sub": client_id} | payload

@@ -45,6 +45,11 @@ class TokenView(Protocol):
         """Seconds since the epoch; None when there is no token, or it lives until it is refused."""
         ...
 
+    @property
+    def skew(self) -> float:
+        """How far the authorization server's clock is ahead of ours, in seconds."""
+        ...
+
 
 class TokenRequests(Protocol):
     """How the token requests of one connection went."""
@@ -186,6 +191,7 @@ def _of_connections(text: _Text, watched: Sequence[Watched]) -> Iterator[Iterabl
         ("token_requests", "counter", "Token requests by grant and outcome.", _token_requests, with_token),
         ("token_request_duration_seconds", "histogram", "Time of a token request.", _token_duration, with_token),
         ("token_expiry_timestamp_seconds", "gauge", "When the access token expires.", _token_expiry, with_token),
+        ("as_clock_skew_seconds", "gauge", "The authorization server's clock minus ours.", _clock_skew, with_token),
         ("token_state", "gauge", "1 for the state the token is in.", _token_state, watched),
     )
     for name, kind, about, lines, members in families:
@@ -237,6 +243,11 @@ def _token_expiry(_: _Text, of: Watched) -> Iterator[str]:
     if expires_at is not None:
         labels = f'connection="{of.counters.connection}"'
         yield f"{_PREFIX}token_expiry_timestamp_seconds{{{labels}}} {expires_at:.3f}\n"
+
+
+def _clock_skew(_: _Text, of: Watched) -> Iterator[str]:
+    if of.token is not None:
+        yield f'{_PREFIX}as_clock_skew_seconds{{connection="{of.counters.connection}"}} {of.token().skew:.3f}\n'
 
 
 def _token_state(_: _Text, of: Watched) -> Iterator[str]:

@@ -54,7 +54,7 @@ class BrowserAuthorizations:
             detail = "there is no redirect URL; bind the admin listener to a port, or write redirect_url"
             raise Refusal(PROBLEMS["authorization_failed"], detail)
         proof = verifier(self._entropy) if iclient.pkce != "off" else None
-        state, flow = self._flows.begin(name, callback_name(redirect, iclient.name), redirect, proof)
+        state, flow = self._flows.begin(name, callback_name(redirect, iclient.name), redirect, proof, iclient)
         url = await keeper.issuer.authorization_url(
             state, None if proof is None or iclient.pkce == "off" else challenge(proof, iclient.pkce)
         )
@@ -70,11 +70,12 @@ class BrowserAuthorizations:
             state = state_of(query)
             flow = self._flows.take(state, path_name, sessions)
             part = self._parts().get(flow.connection)
-            if part is None or part.keeper is None or part.connection.iclient is None:  # it left with a reload
+            # It may have left with a reload, or have another iClient now, whose server must not see this one's code.
+            if part is None or part.keeper is None or part.connection.iclient != flow.iclient:
                 raise FlowError("invalid_state")
             keeper = part.keeper
             try:
-                redirected = read_callback(query, part.connection.iclient, keeper.issuer.metadata)
+                redirected = read_callback(query, flow.iclient, keeper.issuer.metadata)
             except CallbackError:
                 keeper.consent.expected(0.0)
                 raise

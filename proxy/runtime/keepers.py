@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.oauth.redirect import redirect_url
 from proxy.outbound.token_endpoint import TokenEndpoint
+from proxy.tokens.correspondence import Sources
 from proxy.tokens.discovery import Discovery
-from proxy.tokens.issuer import BROUGHT, Issuer, Sources
+from proxy.tokens.issuer import BROUGHT, Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.lease import Ahead
 from proxy.tokens.pace import FLOOR, Policy
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds over which the first renewals of all connections are spread.
 PREFETCH: Final = 1.0
+# RFC 8705 §3: what was got with a certificate may be good only together with it.
+_BOUND: Final = "the token may be bound to the iClient's certificate: set tls.client_cert on the connection, too"
 
 
 def _nowhere() -> None:
@@ -70,6 +73,8 @@ def keeper_for(
         chance=random.random,
         prefetch=prefetch if connection.prefetch else None,
         scope=iclient.scope_delimiter.join(connection.scopes),
+        authorized=iclient.grant_type not in BROUGHT or connection.refresh_token is not None,
+        hint=_BOUND if iclient.client_auth == "tls_client_auth" and connection.tls.client_cert is None else "",
     )
 
 

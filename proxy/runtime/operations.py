@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.histogram import Histogram
     from proxy.runtime.assemble import Part
     from proxy.tokens.counters import TokenCounters
-    from proxy.tokens.keeper import Snapshot
+    from proxy.tokens.snapshot import Snapshot
 
 _FORGETS: Final = "The store is memory: a restart loses this grant, or what its refresh token was rotated to."
 
@@ -99,7 +99,8 @@ class RunningProxy:
 class _TokenView:
     """A keeper's snapshot in the words of the metrics."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, skew: float) -> None:
+        self.skew = skew
         self.state = snapshot.state.value
         self.expires_at = snapshot.expires_at
 
@@ -148,6 +149,6 @@ def _watched(part: Part) -> Watched:
         part.plan.counters,
         rules=rules,
         grants=grants,
-        token=lambda: _TokenView(keeper.snapshot()),
+        token=lambda: _TokenView(keeper.snapshot(), keeper.skew),
         requests=_TokenRequests(counters),
     )

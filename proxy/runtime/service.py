@@ -200,11 +200,16 @@ class Service:
     async def _revoke(self) -> None:
         """Give all tokens back; whoever ends the process does not wait for ever (T-98)."""
         keepers = [part.keeper for part in self._assembly.parts.values() if part.keeper is not None]
+        leaving = [keeper.farewell() for keeper in keepers if keeper.can_revoke]
         try:
             async with asyncio.timeout(_REVOKE_SECONDS):
-                await asyncio.gather(*(keeper.revoke() for keeper in keepers if keeper.can_revoke))
+                ends = await asyncio.gather(*leaving, return_exceptions=True)
         except TimeoutError:
             self._log.warning("revocation_unfinished", seconds=_REVOKE_SECONDS)
+            return
+        for error in ends:
+            if error is not None:  # a mistake of ours; it must not stand in the way of the end
+                self._log.error("revocation", outcome="internal", error=type(error).__name__)
 
     async def _close(self) -> None:
         """Close everything but the admin listener, which is closed by now."""

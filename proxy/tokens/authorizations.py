@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import ProxyError
@@ -16,6 +16,8 @@ from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from proxy.definitions.models import IClient
 
 LIFETIME: Final = 600.0
 PENDING_MAX: Final = 1000
@@ -32,12 +34,16 @@ class FlowError(ProxyError):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One authorization on its way. `path_name` is what the callback's path has to name; `began` is monotonic."""
+    """One authorization on its way. `path_name` is what the callback's path has to name; `began` is monotonic.
+
+    `iclient` is the one that asked: a code belongs to it, and goes to no other (RFC 9700 §4.4).
+    """
 
     connection: str
     path_name: str
     redirect_url: str
     code_verifier: Secret | None
+    iclient: IClient = field(repr=False)
     session: Secret
     began: float
 
@@ -55,7 +61,7 @@ class Flows:
         return len(self._pending)
 
     def begin(
-        self, connection: str, path_name: str, redirect_url: str, code_verifier: Secret | None
+        self, connection: str, path_name: str, redirect_url: str, code_verifier: Secret | None, iclient: IClient
     ) -> tuple[str, Flow]:
         """Return the `state` of a new authorization, and the authorization."""
         now = self._monotonic()
@@ -65,7 +71,7 @@ class Flows:
             self._pending.popitem(last=False)
         state = self._entropy(_BYTES).hex()
         session = Secret(self._entropy(_BYTES).hex())
-        flow = Flow(connection, path_name, redirect_url, code_verifier, session, now)
+        flow = Flow(connection, path_name, redirect_url, code_verifier, iclient, session, now)
         self._pending[_digest(state)] = flow
         return state, flow
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import TokenUnavailable
 from proxy.oauth.device import INTERVAL, Device
-from proxy.oauth.failure import Failure, Remedy
+from proxy.oauth.failure import Failure, Outcome, Remedy
 from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from proxy.tokens.issuer import Issuer, Renewal
     from proxy.tokens.journal import Journal
 
-# What the server says while nothing is decided; anything else that passes is asked again as well.
-_PENDING = frozenset({"authorization_pending", "slow_down"})
+# RFC 8628 §3.5: a server that does not answer is asked less often each time; so far at most, in seconds.
+_LONGEST_INTERVAL: Final = 60.0
+_UNANSWERED: Final = frozenset({Outcome.TRANSPORT, Outcome.TIMEOUT})
+_SUPERSEDED: Final = Failure(Outcome.OTHER_ERROR, "revoked_meanwhile")
 
 
 class Consent:
     """The ways in which one connection is authorized.
 
-    `adopt` takes the renewal that an authorization brought; `expect` says for how long (seconds) one is under way.
+    `adopt` takes the renewal that an authorization brought, `drop` one that came after everything was given back;
+    `expect` says for how long (seconds) one is under way.
     """
 
     def __init__(
@@ -34,12 +37,14 @@ class Consent:
         journal: Journal,
         *,
         adopt: Callable[[Renewal], None],
+        drop: Callable[[Renewal], None],
         expect: Callable[[float], None],
     ) -> None:
         self._connection = connection
         self._issuer = issuer
         self._journal = journal
         self._adopt = adopt
+        self._drop = drop
         self._expect = expect
         self._tasks: set[asyncio.Task[Failure | None]] = set()
         self._device: asyncio.Task[None] | None = None
@@ -68,19 +73,30 @@ class Consent:
         if isinstance(outcome, Failure):
             detail = f"The authorization server gave no user code: {outcome.code}."
             raise TokenUnavailable(PROBLEMS["authorization_failed"], detail)
-        if self._device is not None:
-            self._device.cancel()
+        await self._end_device()  # its code is void for the human, who looks at the new one
         self._expect(outcome.expires_in)
         loop = asyncio.get_running_loop()
         self._device = loop.create_task(self._await_consent(outcome), name=f"device:{self._connection}")
         return outcome
 
+    async def settled(self) -> None:
+        """Wait for codes that are on their way; no device is waited for any more."""
+        await self._end_device()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Wait for nobody any more."""
-        tasks = [*self._tasks, *([self._device] if self._device is not None else [])]
-        for task in tasks:
+        await self._end_device()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _end_device(self) -> None:
+        device, self._device = self._device, None
+        if device is not None:
+            device.cancel()
+            await asyncio.gather(device, return_exceptions=True)
 
     async def _redeem(self, authorization: Authorization, callback: dict[str, str]) -> Failure | None:
         return self._took(await self._issuer.redeem(authorization, callback))
@@ -96,6 +112,8 @@ class Consent:
                     result = renewal.result
                     if isinstance(result, Failure) and result.code == "slow_down":
                         interval += INTERVAL
+                    elif isinstance(result, Failure) and result.outcome in _UNANSWERED:
+                        interval = max(interval, min(2 * interval, _LONGEST_INTERVAL))
                     elif not isinstance(result, Failure) or result.remedy is not Remedy.WAIT:
                         self._took(renewal)
                         return
@@ -110,6 +128,10 @@ class Consent:
             self._journal.failed(renewal, renewal.result, None)
             self._expect(0.0)
             return renewal.result
+        if renewal.stale:
+            self._drop(renewal)
+            self._expect(0.0)
+            return _SUPERSEDED
         self._adopt(renewal)
         self._journal.note("authorized", "someone authorized this connection")
         return None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Servers move their endpoints with months of notice; a day is soon enough to hear of it.
 KEPT: Final = 86400.0
+# Where they are in doubt, or could not be read again, this is the shortest time between two looks.
+SOON: Final = 60.0
 
 
 class Endpoint(Protocol):
@@ -36,7 +38,7 @@ class Discovery:
         self._limit = limit
         self._lock = asyncio.Lock()
         self._found: Metadata | None = None
-        self._until = 0.0
+        self._read_at = self._until = 0.0
 
     @property
     def known(self) -> Metadata | None:
@@ -51,11 +53,18 @@ class Discovery:
             if self._found is not None and self._clock.monotonic() < self._until:
                 return self._found
             outcome = await self._read(self._issuer)
+            self._read_at = self._clock.monotonic()
             if isinstance(outcome, Metadata):
-                self._found, self._until = outcome, self._clock.monotonic() + KEPT
+                self._found, self._until = outcome, self._read_at + KEPT
                 return outcome
-            # What was true yesterday is better than nothing while the server is away.
+            # What was true yesterday is better than nothing while the server is away. Where there is nothing, the
+            # back-off of the token request is what keeps attempts apart.
+            self._until = self._read_at + SOON
             return self._found or outcome
+
+    def doubt(self) -> None:
+        """Nobody was where the metadata lead to: they are read again before long."""
+        self._until = min(self._until, self._read_at + SOON)
 
     async def _read(self, issuer: str) -> Metadata | Failure:
         failure = Failure(Outcome.OTHER_ERROR, "metadata_not_found", Remedy.OPERATOR)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.oauth.failure import Failure, Outcome
+from proxy.tokens.states import Disputed, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.oauth.response import Issued
     from proxy.tokens.issuer import Renewal
+    from proxy.tokens.states import Holding
 
 KEPT: Final = 50
 
@@ -29,10 +31,14 @@ class Event:
 
 
 class Journal:
-    """Writes the lines of one connection and remembers its last events. `wall` tells the time of an event."""
+    """Writes the lines of one connection and remembers its last events. `wall` tells the time of an event.
 
-    def __init__(self, connection: str, wall: Callable[[], float]) -> None:
+    `hint` is a warning for when an upstream refuses a token, said once; "" for none.
+    """
+
+    def __init__(self, connection: str, wall: Callable[[], float], hint: str = "") -> None:
         self._connection = connection
+        self._hint = hint
         self._wall = wall
         self._log = structlog.get_logger()
         self._events: deque[Event] = deque(maxlen=KEPT)
@@ -79,6 +85,18 @@ class Journal:
         self._log.warning("renewal", **fields, outcome=failure.outcome.value, code=failure.code)
         self.note("failed", f"no token by {renewal.grant}: {failure.code}")
 
+    def refused(self, holding: Holding) -> None:
+        """Say that an upstream refused the token, if that changed anything."""
+        if isinstance(holding, Spent):
+            self.note("refused", "an upstream refused the token; it is not sent again")
+        elif isinstance(holding, Disputed):
+            self.note("disputed", "an upstream refused a new token, too; renewing again would not help now")
+        else:
+            return
+        if self._hint:
+            self._log.warning("token_refused", connection=self._connection, hint=self._hint)
+            self._hint = ""
+
     def broken(self, error: Exception) -> None:
         """Say that a renewal ended by a mistake of ours."""
         self._log.error("renewal", connection=self._connection, outcome="internal", error=type(error).__name__)
@@ -89,6 +107,11 @@ class Journal:
         self._log.info("revocation", connection=self._connection, tokens=", ".join(codes))
         self.note("revoked", ", ".join(codes) or "there was nothing to give back")
 
+    def dropped(self, codes: tuple[str, ...]) -> None:
+        """Say what became of tokens that came too late to be used."""
+        self._log.info("revocation", connection=self._connection, tokens=", ".join(codes), late=True)
+        self.note("dropped", f"a token came too late: {', '.join(codes)}")
+
     def _fields(self, renewal: Renewal) -> dict[str, object]:
         fields: dict[str, object] = {
             "connection": self._connection,
@@ -96,6 +119,9 @@ class Journal:
             "requests": renewal.requests,
             "ms": round(renewal.seconds * 1000, 1),
         }
+        if renewal.skew:
+            # What an assertion says about its times is the usual reason for `invalid_grant` (RFC 7523 §3).
+            fields["clock_skew"] = round(renewal.skew, 1)
         if renewal.lost:
             fields["refresh_token_lost"] = renewal.lost
         return fields

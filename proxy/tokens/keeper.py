@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.access_token import Refused
 from proxy.oauth.failure import Failure, Outcome
+from proxy.oauth.grant import Grant
 from proxy.oauth.response import Issued
 from proxy.tokens.consent import Consent
 from proxy.tokens.journal import Journal
 from proxy.tokens.lease import Moment
-from proxy.tokens.lifecycle import aged, awaits_verdict, next_renewal, next_start, step, wake_at
+from proxy.tokens.lifecycle import awaits_verdict, next_start, step, wake_at
+from proxy.tokens.snapshot import snapshot
 from proxy.tokens.states import (
     AcceptedUpstream,
     Action,
@@ -33,18 +32,16 @@ from proxy.tokens.states import (
     Landed,
     Life,
     Looked,
-    Nothing,
     RefusedUpstream,
     Resting,
     Revoked,
     holds,
     last_failure,
-    state_of,
 )
-from proxy.tokens.unavailable import NO_REQUEST, Unavailable, closing, why
+from proxy.tokens.unavailable import NO_REQUEST, UNAUTHORIZED, Unavailable, closing, why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from proxy.access_token import AccessToken
     from proxy.clock import Clock
@@ -52,8 +49,8 @@ if TYPE_CHECKING:
     from proxy.tokens.issuer import Issuer, Renewal
     from proxy.tokens.journal import Event
     from proxy.tokens.pace import Policy
+    from proxy.tokens.snapshot import Snapshot
     from proxy.tokens.states import Event as LifeEvent
-    from proxy.tokens.states import State
 
 T = TypeVar("T")
 
@@ -61,39 +58,12 @@ T = TypeVar("T")
 _LATE: Final = 0.001
 
 
-class NextAction(Enum):
-    """What happens next, for operators."""
-
-    NOTHING = "nothing"
-    RENEWING = "renewing"
-    RENEW = "renew"
-    RETRY = "retry"
-    AUTHORIZE = "authorize"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A connection's token as operators see it; times are wall seconds.
-
-    `expires_at` is what the server said, None where it did not or nothing is held. `tried`: an attempt has ended.
-    `had_token`: there has been a token. `last_error` is a code of ours.
-    """
-
-    state: State
-    expires_at: float | None
-    last_renewal_at: float | None
-    last_error: str | None
-    next_action: NextAction
-    next_attempt_at: float | None
-    tried: bool
-    had_token: bool
-
-
 class Keeper:
     """The token of one connection. Belongs to one event loop.
 
     `prefetch`: seconds over which the first renewal is spread after `start`, None: the first request brings it.
-    `scope` is what is asked for: an answer that grants another one is told of.
+    `scope` is what is asked for: an answer that grants another one is told of. `authorized` is False where a human
+    has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token.
     `chance` returns a number x with 0 ≤ x < 1.
     """
 
@@ -107,6 +77,8 @@ class Keeper:
         chance: Callable[[], float],
         prefetch: float | None,
         scope: str = "",
+        authorized: bool = True,
+        hint: str = "",
     ) -> None:
         self.unproven = False
         self._connection = connection
@@ -116,10 +88,12 @@ class Keeper:
         self._chance = chance
         self._prefetch = prefetch
         self._asked = scope
-        self._journal = Journal(connection, clock.wall)
+        self._journal = Journal(connection, clock.wall, hint)
         self.issuer = issuer
-        self.consent = Consent(connection, issuer, self._journal, adopt=self._adopt, expect=self._expect)
-        self._life = Life()
+        self.consent = Consent(
+            connection, issuer, self._journal, adopt=self._adopt, drop=self._drop, expect=self._expect
+        )
+        self._life = Life() if authorized else Life(errand=AuthorizationRequired(UNAUTHORIZED))
         # What `take` looks at: until then (wall time) the token is good and nothing has to be decided. The monotonic
         # clock has its say by the timer; the wall clock alone knows that the machine was suspended.
         self._token: AccessToken | None = None
@@ -131,11 +105,13 @@ class Keeper:
         self._flight: asyncio.Task[None] | None = None
         # What a flight brings that began before a revocation, or before somebody authorized, is given back.
         self._epoch = 0
+        # Flights, and what is given back: all that has to have ended before this has.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._authorizing_until = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._first: asyncio.TimerHandle | None = None
         self._closed = False
-        self._tried = False
+        self._tried = not authorized
         self._renewed_at: float | None = None
 
     @property
@@ -192,7 +168,10 @@ class Keeper:
 
         `replayed`: this request had been refused once before, with an earlier token.
         """
+        before = self._life.holding
         actions = self._advance(RefusedUpstream(token, replayed))
+        if type(before) is not type(self._life.holding):
+            self._journal.refused(self._life.holding)
         return Refused.RELAY if Action.RELAY in actions or self._closed else Refused.RETRY
 
     def accepted(self, token: AccessToken) -> None:
@@ -225,42 +204,23 @@ class Keeper:
 
         What a renewal brings that is under way now is given back when it comes.
         """
-        held = None if isinstance(self._life.holding, Nothing) else self._life.holding.lease.token.value
+        grant = await self.issuer.forget()
         self._epoch += 1
         self._advance(Revoked())
-        codes = await self.issuer.revoke(held)
+        self._answer(self._why())
+        codes = await self.issuer.give_back(grant)
         self._journal.revoked(codes)
         return codes
+
+    async def farewell(self) -> None:
+        """Give the tokens back for good, those too that a renewal still brings; the proxy is about to end."""
+        await self.revoke()
+        await self._settled()
 
     def snapshot(self) -> Snapshot:
         """Return what operators see; changes nothing."""
         at = self._moment()
-        life = aged(self._life, at)
-        failure = last_failure(life)
-        held = holds(life)
-        expires = math.inf if held is None else held.expires.wall
-        start = next_renewal(life, at, self._policy, self._demand())
-        match life.errand:
-            case Flying():
-                action = NextAction.RENEWING
-            case AuthorizationRequired():
-                action = NextAction.AUTHORIZE
-            case _ if math.isinf(start):
-                action = NextAction.NOTHING
-            case Resting():
-                action = NextAction.RENEW
-            case _:
-                action = NextAction.RETRY
-        return Snapshot(
-            state=state_of(life),
-            expires_at=expires if math.isfinite(expires) else None,
-            last_renewal_at=self._renewed_at,
-            last_error=None if failure is None or failure.code in NO_REQUEST else failure.code,
-            next_action=action,
-            next_attempt_at=at.wall + start - at.monotonic if math.isfinite(start) else None,
-            tried=self._tried,
-            had_token=not isinstance(life.holding, Nothing),
-        )
+        return snapshot(self._life, at, self._policy, self._demand(), renewed_at=self._renewed_at, tried=self._tried)
 
     # ------------------------------------------------------------------------------------------------- start and stop
 
@@ -271,9 +231,13 @@ class Keeper:
             self._first = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
 
     async def retire(self) -> None:
-        """Stop once nobody waits any more: whoever waits now gets what was asked for; a later answer is dropped."""
+        """Stop once nobody waits any more: whoever waits now gets what was asked for; a later answer is given back."""
         while self._waiting:
             await asyncio.wait(list(self._waiting))
+        if self.can_revoke:
+            self.issuer.abandon()
+            await self.consent.settled()
+            await self._settled()
         await self.close()
 
     async def close(self) -> None:
@@ -287,10 +251,14 @@ class Keeper:
             _settle(future, closing())
         for asked in self._asking:
             _settle(asked, closing())
-        if self._flight is not None:
-            self._flight.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._flight
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _settled(self) -> None:
+        """Wait for the end of all that is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     # --------------------------------------------------------------------------------------------------------- inside
 
@@ -306,9 +274,7 @@ class Keeper:
         at = self._moment()
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
-            self._flight = asyncio.get_running_loop().create_task(
-                self._fly(self._epoch, self._flight), name=f"renewal:{self._connection}"
-            )
+            self._flight = self._begin(self._fly(self._epoch, self._flight), "renewal")
         held = holds(self._life)
         if held is None:
             self._token, self._until = None, -math.inf
@@ -355,21 +321,41 @@ class Keeper:
         """Run one renewal to its end; whatever happens, the life hears of it, unless its epoch is over."""
         if before is not None:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
+        renewal: Renewal | None = None
         try:
             renewal = await self.issuer.renew()
+            event = _event(renewal)
         except Exception as error:  # noqa: BLE001 a mistake of ours must not leave anybody waiting
             self._journal.broken(error)
-            if epoch == self._epoch:
-                self._flight = None
-                self._land(Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable))
-            return
-        if epoch == self._epoch:
+            event = Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable)
+        if self._flight is asyncio.current_task():
             self._flight = None
-            self._land(_event(renewal))
-            self._tell(renewal)
-        elif isinstance(renewal.result, Issued):
-            await self.issuer.give_back(renewal.result.refresh_token, renewal.result.access_token)
-            self._journal.note("dropped", "a token that came too late was given back")
+        if epoch == self._epoch and not (renewal is not None and renewal.stale):
+            self._land(event)
+            if renewal is not None:
+                self._tell(renewal)
+        elif renewal is not None:
+            self._drop(renewal)
+
+    def _drop(self, renewal: Renewal) -> None:
+        """Give back what came too late, without anybody waiting for that."""
+        if isinstance(renewal.result, Issued):
+            late = Grant(renewal.result.refresh_token, renewal.result.access_token, renewal.held.fields)
+            self._begin(self._give_back(late), "late")
+
+    def _begin(self, work: Coroutine[None, None, None], what: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=f"{what}:{self._connection}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _give_back(self, grant: Grant) -> None:
+        try:
+            codes = await self.issuer.give_back(grant)
+        except Exception as error:  # noqa: BLE001 as above
+            self._journal.broken(error)
+        else:
+            self._journal.dropped(codes)
 
     def _adopt(self, renewal: Renewal) -> None:
         """Take what an authorization brought, in the place of whatever there was."""
@@ -393,6 +379,10 @@ class Keeper:
             outcome = None
         else:
             outcome = self._why()
+        self._answer(outcome)
+
+    def _answer(self, outcome: Unavailable | None) -> None:
+        """Tell operators who wait for a renewal how it ended."""
         asking, self._asking = self._asking, set()
         for future in asking:
             _settle(future, outcome)

@@ -305,11 +305,17 @@ TRANSITIONS: Final[tuple[tuple[State, State, str], ...]] = (
     *((before, State.SPENT, "an upstream refused it") for before in _SERVES),
     *((before, State.BACKOFF, "expired or refused while attempts fail") for before in _SERVES),
     *((before, State.BRAKED, "expired or refused while the client is rejected") for before in _SERVES),
-    *((before, State.AUTHORIZATION_REQUIRED, "expired or refused after the grant was lost") for before in _SERVES),
+    *(
+        (before, State.AUTHORIZATION_REQUIRED, "expired, refused or revoked, and only a human can help")
+        for before in _SERVES
+    ),
     *((before, State.VALID, "a token came") for before in (*_GONE, State.BACKOFF, State.BRAKED)),
     *((before, State.BACKOFF, "the attempt failed") for before in (*_GONE, State.BRAKED)),
     *((before, State.BRAKED, "the client is rejected") for before in (*_GONE, State.BACKOFF)),
-    *((before, State.AUTHORIZATION_REQUIRED, "the grant is lost") for before in (*_GONE, State.BACKOFF, State.BRAKED)),
+    *(
+        (before, State.AUTHORIZATION_REQUIRED, "the grant is lost or revoked")
+        for before in (*_GONE, State.BACKOFF, State.BRAKED)
+    ),
     (State.AUTHORIZATION_REQUIRED, State.VALID, "someone authorized it"),
     *((before, State.NONE, "revoked") for before in (*_SERVES, *_GONE[1:], State.BACKOFF, State.BRAKED)),
 )
@@ -318,4 +324,5 @@ TRANSITIONS: Final[tuple[tuple[State, State, str], ...]] = (
 def diagram() -> str:
     """Return the states and transitions as a Mermaid state diagram."""
     lines = [f"    {before} --> {after}: {why}" for before, after, why in TRANSITIONS]
-    return "\n".join(["stateDiagram-v2", f"    [*] --> {State.NONE}", *lines]) + "\n"
+    starts = [f"    [*] --> {State.NONE}", f"    [*] --> {State.AUTHORIZATION_REQUIRED}: a human brings the grant"]
+    return "\n".join(["stateDiagram-v2", *starts, *lines]) + "\n"

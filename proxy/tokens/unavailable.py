@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import TokenUnavailable
+from proxy.oauth.failure import Failure, Outcome, Remedy
 from proxy.problem import PROBLEMS
 from proxy.tokens.lifecycle import next_start
 from proxy.tokens.states import AuthorizationRequired, Braked, Flying, last_failure, obstacle
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from proxy.problem import Problem
     from proxy.tokens.pace import Policy
     from proxy.tokens.states import Life
+
+# Nobody has authorized the connection yet; what is said then is the same as when its grant was lost.
+UNAUTHORIZED: Final = Failure(Outcome.INVALID_GRANT, "authorization_required", Remedy.ANOTHER_GRANT)
 
 # Failures that have an own answer of the same name, since what helps is another than "wait".
 _NAMED: Final = frozenset({"token_expired_on_arrival", "token_endpoint_redirect", "url_outside_valid_domains"})

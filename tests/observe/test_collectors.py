@@ -19,6 +19,7 @@ BEGAN = 1767323000.25
 class Token:
     state: str = "valid"
     expires_at: float | None = 1767323045.5
+    skew: float = 0.0
 
 
 @dataclass

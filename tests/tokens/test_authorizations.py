@@ -5,6 +5,9 @@ import random
 import pytest
 
 from proxy.tokens.authorizations import LIFETIME, PENDING_MAX, FlowError, Flows
+from tests.oauth.answers import iclient
+
+CLIENT = iclient()
 
 
 class Hands:
@@ -28,7 +31,7 @@ def flows(clock):
 
 
 def begun(flows, connection="crm", path_name="acme"):
-    state, flow = flows.begin(connection, path_name, "http://127.0.0.1:7489/oauth/callback/acme", None)
+    state, flow = flows.begin(connection, path_name, "http://127.0.0.1:7489/oauth/callback/acme", None, CLIENT)
     return state, flow.session.reveal()
 
 

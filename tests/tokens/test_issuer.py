@@ -6,8 +6,9 @@ import json
 from proxy.oauth.grant import Grant
 from proxy.oauth.response import EndpointAnswer
 from proxy.secret import Secret
+from proxy.tokens.correspondence import Sources
 from proxy.tokens.discovery import Discovery
-from proxy.tokens.issuer import Issuer, Sources
+from proxy.tokens.issuer import Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.store.memory import MemoryStore
 from tests.oauth.answers import connection, iclient, token_of

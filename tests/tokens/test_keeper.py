@@ -12,7 +12,7 @@ from proxy.definitions.models import Span
 from proxy.errors import TokenUnavailable
 from proxy.outbound.resolve import Resolver
 from proxy.secret import Secret
-from proxy.tokens.keeper import NextAction
+from proxy.tokens.snapshot import NextAction
 from proxy.tokens.states import State
 from tests.support.authorization_server import AuthorizationServer, End, error, raw, respond, say, token, when
 from tests.support.deadline import awaiting, eventually
