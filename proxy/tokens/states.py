@@ -317,6 +317,7 @@ TRANSITIONS: Final[tuple[tuple[State, State, str], ...]] = (
         for before in (*_GONE, State.BACKOFF, State.BRAKED)
     ),
     (State.AUTHORIZATION_REQUIRED, State.VALID, "someone authorized it"),
+    (State.AUTHORIZATION_REQUIRED, State.BACKOFF, "someone did, and the token had expired on arrival"),
     *((before, State.NONE, "revoked") for before in (*_SERVES, *_GONE[1:], State.BACKOFF, State.BRAKED)),
 )
 

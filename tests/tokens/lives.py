@@ -19,6 +19,7 @@ from proxy.tokens.states import (
     Life,
     Looked,
     RefusedUpstream,
+    Revoked,
     holds,
     state_of,
 )
@@ -135,6 +136,19 @@ class Led:
         self.ended += 1
         self.used = False
         self._step(Failed(failure, refreshable))
+
+    def revoke(self):
+        """The tokens are given back; what a renewal under way brings is dropped."""
+        self.ended += self.flying
+        self.used = False
+        self._step(Revoked())
+
+    def authorize(self, lifetime=3600.0):
+        """A human brings a new grant, whatever is under way; what a renewal under way brings is dropped."""
+        self.ended += self.flying
+        self.used = False
+        self._step(Landed(Secret(f"token-{next(self._names)}"), lifetime, self.at, refreshable=True))
+        return self.token
 
     def refused(self, token=None, *, replayed=False):
         """Return whether the request is sent again."""

@@ -675,3 +675,48 @@ def test_the_drawing_names_every_state_but_the_one_without_a_keeper():
 
     assert drawn.startswith("stateDiagram-v2\n    [*] --> none\n")
     assert [state for state in State if f" {state}" not in drawn] == [State.NOT_APPLICABLE]
+
+
+# ----------------------------------------------------------------------------------------------- revoking, authorizing
+
+
+def test_a_revoked_token_is_gone_and_the_next_request_brings_another():
+    led = Led()
+    led.first_token()
+    led.revoke()
+    assert (led.token, led.state, led.started) == (None, State.NONE, 1)
+    led.after(60)
+    assert led.started == 1
+    led.wait()
+    assert led.flying
+
+
+@pytest.mark.parametrize("failure", [UNREACHABLE, INVALID_CLIENT])
+def test_revoking_ends_back_off_and_brake(failure):
+    led = Led()
+    led.wait()
+    led.fail(failure)
+    led.wait(waiting=False)
+    led.revoke()
+    assert (led.state, led.next_wake) == (State.NONE, math.inf)
+
+
+def test_a_revoked_grant_that_only_a_human_can_bring_waits_for_one():
+    led = Led(own_grant=False)
+    led.first_token()
+    led.revoke()
+    assert led.state is State.AUTHORIZATION_REQUIRED
+    led.wait()
+    assert (led.started, led.next_attempt) == (1, math.inf)
+    led.authorize()
+    assert led.state is State.VALID
+
+
+def test_an_authorization_that_brings_a_token_too_late_is_followed_by_a_refresh():
+    led = Led(own_grant=False)
+    led.wait()
+    led.fail(INVALID_GRANT)
+    led.authorize(lifetime=-5.0)
+    assert led.state is State.BACKOFF
+    led.land()
+    assert led.state is State.VALID

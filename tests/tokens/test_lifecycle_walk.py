@@ -78,6 +78,20 @@ class Walk(RuleBasedStateMachine):
     def the_renewal_fails(self, failure, refreshable):
         self.led.fail(failure, refreshable=refreshable)
 
+    @rule()
+    def somebody_gives_the_tokens_back(self):
+        self.led.revoke()
+        assert self.led.token is None
+        # What was revoked is as dead as what was refused.
+        self.spent.update(self.tokens)
+
+    @rule(lifetime=st.sampled_from([None, -5.0, 60.0, 3600.0]))
+    @precondition(lambda self: not self.led.policy.own_grant)
+    def somebody_authorizes(self, lifetime):
+        token = self.led.authorize(lifetime)
+        if token is not None:
+            self.tokens.append(token)
+
     @rule(back=st.integers(1, 3), replayed=st.booleans())
     @precondition(lambda self: self.tokens)
     def an_upstream_refuses(self, back, replayed):
