@@ -21,11 +21,12 @@ from proxy.definitions.models import (
     Timeouts,
 )
 from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
+from proxy.definitions.params import check_params, resolved_params
 from proxy.definitions.placeholders import references
 from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, send_token_via
 from proxy.definitions.resolve import Bearings, check_registration, resolved_header, scope_of
 from proxy.definitions.routes import ROUTE, path_fault
-from proxy.definitions.shapes import Block, Fields, Key, ListOf
+from proxy.definitions.shapes import INHERITED, Block, Fields, Key, ListOf
 from proxy.definitions.spelling import hint
 from proxy.definitions.templated import Header, Headers, MapOf, UrlText
 from proxy.definitions.tls import TLS, tls_of
@@ -35,6 +36,7 @@ from proxy.definitions.values import SecretValue, Value
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
 
+    from proxy.definitions.expand import Chosen
     from proxy.definitions.placeholders import Template, UrlTemplate
     from proxy.definitions.reading import Reading
 
@@ -99,6 +101,7 @@ CONNECTION: Final = Block(
         ),
         "settings": Key(MapOf(Value()), "Values for placeholders."),
         "secrets": Key(MapOf(SecretValue()), "Secrets for placeholders."),
+        "params": Key(MapOf(Value()), "Answers to what the preset of the iClient asks; they win over those there."),
         "username": Key(Value(), "User name of the password grant."),
         "password": Key(SecretValue(), "Password of the password grant."),
         "refresh_token": Key(SecretValue(), "Refresh token to begin with; another one here wins over the store."),
@@ -174,15 +177,21 @@ def connection(
     if registration is not None:
         delimiter = registration.iclient.scope_delimiter
         scopes = split_scopes(fields, delimiter, reading) if "scopes" in fields else registration.iclient.scopes
-    known = {key: values[key] for key in (*CONNECTION_KEYS, "settings", "secrets") if key in values}
+    known: dict[str, Any] = {key: values[key] for key in (*CONNECTION_KEYS, "settings", "secrets") if key in values}
+    # Where a value that templates name can't be read, or the iClient has a fault, their paths say nothing.
+    readable = all(key in values for key in (*CONNECTION_KEYS, "settings", "secrets", "params") if key in fields)
+    headers: tuple[Header, ...] = values.get("headers", ())
+    paths = _paths(values.get("base_url"), headers) | (registration.paths if registration else frozenset())
+    chosen = registration.chosen if registration is not None else None
+    if registration is not None or "iclient" not in fields:
+        check_params(fields, chosen, paths, reading)
+        known["params"] = resolved_params(
+            fields, chosen, registration.params if registration is not None else (), paths, reading
+        )
     draft = Connection(
         name=name, iclient=registration.iclient if registration else None, base_url="", scopes=scopes, **known
     )
-    # Where a value that templates name can't be read, or the iClient has a fault, their paths say nothing.
-    readable = all(key in values for key in (*CONNECTION_KEYS, "settings", "secrets") if key in fields)
     scope = scope_of(draft, registration)
-    headers: tuple[Header, ...] = values.get("headers", ())
-    paths = _paths(values.get("base_url"), headers) | (registration.paths if registration else frozenset())
     _check_used(fields, registration, paths, reading)
     if readable and registration is not None:
         at = fields.nodes["iclient"] if fields.own("iclient") else fields.node
@@ -207,6 +216,7 @@ def connection(
     return Connection(
         name=name,
         iclient=draft.iclient,
+        params=draft.params,
         base_url=url,
         route=found_route,
         hosts=_hosts(values, url),
@@ -224,18 +234,24 @@ def connection(
 
 
 def registration_of(
-    name: str, fields: Fields, registrations: MappingOf[str, Registration | None], reading: Reading, *, complete: bool
+    name: str,
+    fields: Fields,
+    registrations: MappingOf[str, Registration | None],
+    reading: Reading,
+    *,
+    complete: bool,
+    chosen: Chosen | None = None,
 ) -> Registration | None:
     """Return the iClient of a connection, None where it has none or that has a fault.
 
     `registrations` has the iClients by name, None for one with a fault. `complete` is False where a file could not be
-    read: what is missing may stand there.
+    read: what is missing may stand there. `chosen` is the provider that the connection's own iClient names.
     """
     written = fields.values.get("iclient")
     if written is None:
         return None
     if isinstance(written, Fields):
-        return iclient(name, written, reading)
+        return iclient(name, written, reading, chosen) if chosen is None or chosen.preset is not None else None
     if written not in registrations and complete:
         guess = hint(written, registrations) or (
             f"; defined are {', '.join(sorted(registrations)[:8])}" if registrations else ""
@@ -276,7 +292,7 @@ def _check_token_header(fields: Fields, headers: tuple[Header, ...], placement: 
     if "iclient" not in fields or placement.header is None:
         return
     for header in headers:
-        if header.name.lower() == placement.header.name.lower() and not header.node.path.startswith("defaults."):
+        if header.name.lower() == placement.header.name.lower() and not header.node.path.startswith(INHERITED):
             reading.fault(
                 header.node, "header_forbidden", f"{header.name} carries the token here; it can't be set as well"
             )

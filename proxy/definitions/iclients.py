@@ -22,6 +22,7 @@ from proxy.definitions.jwt import JWT, check_audience, jwt_of
 from proxy.definitions.kinds import Choice, Duration, Flag, Kind, RatioOrDuration, Text, without_placeholder
 from proxy.definitions.models import AuthErrors, IClient, SendTokenVia
 from proxy.definitions.nodes import Node, Scalar, Sequence, described
+from proxy.definitions.params import check_params
 from proxy.definitions.permitted import Place, check_place
 from proxy.definitions.placeholders import Template, TemplateMap, references
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
@@ -33,7 +34,9 @@ from proxy.definitions.token_exchange import TOKEN_EXCHANGE, token_exchange_of
 from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
+    from proxy.definitions.expand import Chosen
     from proxy.definitions.models import Jwt
+    from proxy.definitions.params import Params
     from proxy.definitions.placeholders import Tree, UrlTemplate
     from proxy.definitions.reading import Reading
 
@@ -58,6 +61,8 @@ class Registration:
     templates: tuple[Placed, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     paths: frozenset[str] = field(default_factory=frozenset)
+    params: Params = ()
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,19 @@ class Words(Kind[tuple[str, ...] | str]):
         return {"anyOf": [{"type": "array", "items": Text("a scope").schema()}, {"type": "string"}]}
 
 
+@dataclass(frozen=True)
+class Provider(Kind[str]):
+    """The name of a preset; `expand` has looked it up by the time it is read."""
+
+    def read(self, node: Node, reading: Reading) -> str:
+        return node.text if isinstance(node, Scalar) else ""
+
+    def schema(self) -> dict[str, Any]:
+        from proxy.definitions.providers import names
+
+        return {"enum": list(names())}
+
+
 def _path(text: str) -> tuple[str, str] | None:
     return (
         None
@@ -86,6 +104,9 @@ def _path(text: str) -> tuple[str, str] | None:
 ICLIENT: Final = Block(
     "iclient",
     {
+        "provider": Key(Provider(), "Preset that fills the keys here, and those of the connections that use it."),
+        "api": Key(Text("the name of an API"), "Which of the provider's APIs is meant; by default its first."),
+        "params": Key(MapOf(Value()), "Answers to what the preset asks; those of the connection win."),
         "client_id": Key(TemplateValue(), "Client ID."),
         "client_secret": Key(SecretValue(), "Client secret."),
         "grant_type": Key(Choice(tuple(GRANTS)), "Grant type."),
@@ -138,11 +159,13 @@ ICLIENT: Final = Block(
 )
 
 # Read as a whole or belonging to `Registration`.
-_APART: Final = frozenset({"send_token_via", "auth_errors", "jwt", "token_exchange", *PLACES})
+_APART: Final = frozenset(
+    {"provider", "api", "params", "send_token_via", "auth_errors", "jwt", "token_exchange", *PLACES}
+)
 
 
-def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
-    """Check an iClient as a whole and return it, None where it has a fault."""
+def iclient(name: str, fields: Fields, reading: Reading, chosen: Chosen | None = None) -> Registration | None:
+    """Check an iClient as a whole and return it, None where it has a fault; `chosen` is the provider that it names."""
     before = reading.refusals
     values = dict(fields.values)
     grant: Any = values.get("grant_type")
@@ -164,6 +187,7 @@ def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
         check_grant(fields, ICLIENT_KEYS, grant, paths, reading, issuer="issuer" in fields)
         _check_known(templates, grant, reading)
     _check_revocation(fields, grant, reading)
+    check_params(fields, chosen, paths, reading)
     client_auth = client_auth_of(fields, grant, jwt, paths, reading)
     for override in overrides.values():
         check_credentials(override, client_auth, reading)
@@ -193,6 +217,8 @@ def iclient(name: str, fields: Fields, reading: Reading) -> Registration | None:
         templates,
         endpoints,
         paths,
+        values.get("params", ()),
+        chosen,
     )
 
 

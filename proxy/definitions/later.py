@@ -11,8 +11,6 @@ from typing import Final
 LATER_KEYS: Final[dict[str, frozenset[str]]] = {
     "top": frozenset({"state_dir", "egress_proxy"}),
     "store": frozenset({"path", "key", "url", "namespace", "tls", "on_failure", "required"}),
-    "iclient": frozenset({"provider", "api", "params"}),
-    "connection": frozenset({"params"}),
 }  # fmt: skip
 
 LATER_CHOICES: Final[dict[str, frozenset[str]]] = {

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from proxy.clock import SystemClock
 from proxy.definitions import sources
 from proxy.definitions.connections import CONNECTION, connection, registration_of
+from proxy.definitions.expand import expanded_connection, expanded_iclient
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
 from proxy.definitions.listeners import check_binds, listeners
 from proxy.definitions.models import Definitions, Limits, Listeners, Log, Shutdown
 from proxy.definitions.models import Span as SpanModel
-from proxy.definitions.nodes import Mapping, Node, Place, described
+from proxy.definitions.nodes import Mapping, Node, Place, Scalar, described
 from proxy.definitions.reader import read
 from proxy.definitions.reading import Reading, UnreadableError
 from proxy.definitions.redirects import check_redirects
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.clock import Clock
+    from proxy.definitions.expand import Chosen
     from proxy.definitions.models import Bind, Route
 
 
@@ -98,18 +100,24 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         reading.warn(
             top.nodes.get("connections", top.node), "no_connections", "no connection is defined, so nothing is proxied"
         )
-    registrations = {name: _iclient(name, node, defaults, reading) for name, node in iclients.items()}
+    registrations: dict[str, Registration | None] = {}
+    providers: dict[str, Chosen] = {}
+    for name, node in iclients.items():
+        expanded, chosen = expanded_iclient(ICLIENT, _over(ICLIENT, defaults, "iclient", node), reading)
+        if chosen is not None:
+            providers[name] = chosen
+        registrations[name] = _iclient(name, expanded, chosen, reading)
     connections = []
     inline: list[Registration] = []
     routes: list[tuple[Route, Node]] = []
     for name, node in named.items():
-        fields = _connection_fields(node, defaults, reading)
+        fields, own = _connection_fields(node, defaults, providers, reading)
         if fields is None:
             continue
         found = route(name, fields, reading)
         if found is not None and ("route" not in fields or "route" in fields.values):
             routes.append((found, fields.nodes.get("route", fields.node)))
-        registration = registration_of(name, fields, registrations, reading, complete=complete)
+        registration = registration_of(name, fields, registrations, reading, complete=complete, chosen=own)
         if registration is not None and isinstance(fields.values.get("iclient"), Fields):
             inline.append(registration)
         built = connection(name, fields, found, registration, reading)
@@ -154,22 +162,34 @@ def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) 
     return found if on else Listeners(reverse=(), admin=found.admin)
 
 
-def _iclient(name: str, node: Node, defaults: Fields | None, reading: Reading) -> Registration | None:
+def _iclient(name: str, node: Node, chosen: Chosen | None, reading: Reading) -> Registration | None:
     try:
-        return iclient(name, ICLIENT.read(_over(ICLIENT, defaults, "iclient", node), reading), reading)
+        fields = ICLIENT.read(node, reading)
     except UnreadableError:
         return None
+    # Of a provider that there is not nobody knows what it would have brought.
+    return iclient(name, fields, reading, chosen) if chosen is None or chosen.preset is not None else None
 
 
-def _connection_fields(node: Node, defaults: Fields | None, reading: Reading) -> Fields | None:
+def _connection_fields(
+    node: Node, defaults: Fields | None, providers: MappingOf[str, Chosen], reading: Reading
+) -> tuple[Fields | None, Chosen | None]:
+    """Read a connection; with it goes the provider that its own iClient names, if it has one of its own."""
     merged = _over(CONNECTION, defaults, "connection", node)
-    if isinstance(merged, Mapping) and isinstance(inline := merged.entries.get("iclient"), Mapping):
-        entries = {**merged.entries, "iclient": _over(ICLIENT, defaults, "iclient", inline)}
-        merged = Mapping(entries, merged.place, merged.path)
+    own: Chosen | None = None
+    if isinstance(merged, Mapping):
+        written = merged.entries.get("iclient")
+        chosen = providers.get(written.text) if isinstance(written, Scalar) else None
+        if isinstance(written, Mapping):
+            inline, own = expanded_iclient(ICLIENT, _over(ICLIENT, defaults, "iclient", written), reading)
+            merged = Mapping({**merged.entries, "iclient": inline}, merged.place, merged.path)
+            chosen = own
+        if chosen is not None:
+            merged = expanded_connection(CONNECTION, merged, chosen)
     try:
-        return CONNECTION.read(merged, reading)
+        return CONNECTION.read(merged, reading), own
     except UnreadableError:
-        return None
+        return None, own
 
 
 def _over(block: Block, defaults: Fields | None, key: str, node: Node) -> Node:

@@ -351,7 +351,8 @@ class Connection:
     """`iclient` is None where the connection needs no token; inheritance from the iClient is already applied.
 
     `base_url` is text as far as the definitions know it: only where it depends on the token answer is it a template.
-    The same holds for `headers`: what is known is put in already. `settings` and `secrets` are for placeholders.
+    The same holds for `headers`: what is known is put in already. `settings`, `secrets` and `params` are for
+    placeholders.
     """
 
     name: str
@@ -364,6 +365,7 @@ class Connection:
     refresh_token: Secret | None = None
     settings: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, Secret], ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, Template | None], ...] = ()  # None removes the header
     scopes: tuple[str, ...] = ()
     send_token_via: SendTokenVia = SendTokenVia(header=HeaderPlacement())

@@ -22,6 +22,7 @@ from proxy.definitions.placeholders import (
     render,
 )
 from proxy.definitions.scope import connection_scope, iclient_scope
+from proxy.definitions.shapes import INHERITED
 from proxy.definitions.urls import in_header, placeholder_in_host, render_url
 from proxy.secret import Secret
 
@@ -159,7 +160,7 @@ def _host(url: UrlTemplate) -> Template:
 
 
 def _fault(node: Node, at: Node, code: str, message: str, reading: Reading) -> None:
-    if not node.path.startswith(("defaults.", "iclients.")):
+    if not node.path.startswith((*INHERITED, "iclients.")):
         reading.fault(node, code, message)
     else:
         reading.fault(at, code, f"{node.path}: {message}")

@@ -46,6 +46,7 @@ def connection_scope(
         password=connection.password,
         settings=dict(connection.settings),
         secrets=dict(connection.secrets),
+        params=dict(connection.params),
         token=_without_none(**answer),
         callback=callback,
     )

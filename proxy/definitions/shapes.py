@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EXTENSION = "x-"
+# Where nodes come from that are nobody's own: what is said of them holds for all who have them.
+INHERITED = ("defaults.", "presets.")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Fields:
         return key in self.nodes
 
     def own(self, key: str) -> bool:
-        """Tell whether the key is written in its own place, not under `defaults`."""
-        return key in self.nodes and not self.nodes[key].path.startswith("defaults.")
+        """Tell whether the key is written in its own place, not under `defaults` or by a preset."""
+        return key in self.nodes and not self.nodes[key].path.startswith(INHERITED)
 
     def path(self, key: str) -> str:
         """Return the path a missing key would have."""

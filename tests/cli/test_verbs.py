@@ -164,6 +164,31 @@ async def test_a_token_is_only_to_be_had_for_a_connection_that_needs_one(name, w
     assert why in done.err
 
 
+@pytest.mark.parametrize("grant", ["authorization_code", "device_code", "refresh_token"])
+async def test_a_grant_that_the_running_proxy_holds_is_left_to_it(grant, tmp_path):
+    urls = {
+        "authorization_code": "authorization_url: https://auth.acme.example/authorize",
+        "device_code": "device_authorization_url: https://auth.acme.example/device",
+        "refresh_token": "scopes: []",
+    }
+    seed = "    refresh_token: {env: ACME_SECRET}\n" if grant == "refresh_token" else ""
+    (tmp_path / "iclient-proxy.yaml").write_text(
+        "connections:\n"
+        "  acme:\n"
+        "    base_url: https://api.acme.example\n"
+        f"{seed}"
+        "    iclient:\n"
+        f"      grant_type: {grant}\n"
+        "      token_url: https://auth.acme.example/oauth/token\n"
+        f"      {urls[grant]}\n"
+        "      client_id: my-app\n"
+    )
+    done = await iclient_proxy("token", "acme", environment={"ACME_SECRET": "canary-secret-1"}, cwd=tmp_path)
+
+    assert (done.status, done.out) == (2, "")
+    assert "only the running proxy holds the grant" in done.err
+
+
 @pytest.mark.parametrize(
     "verb",
     [

@@ -59,6 +59,7 @@ MISTAKES = [
     "redirect-url",
     "connection-keys",
     "grant-matrix",
+    "provider",
     "grants",
     "client-auth",
     pytest.param("client-authentication", marks=case("T-401")),
