@@ -300,7 +300,7 @@ def test_a_preset_has_facts_and_no_prose():
     ("line", "wrong"),
     [
         ("surprise: 1", "unknown key 'surprise'"),
-        ("verified: yesterday", "expected a date, or unverified"),
+        ("verified: yesterday", "expected a month such as 2026-11, or unverified"),
         ("grants: {implicit: {}}", "implicit is not a name that is known here"),
         ("apis: {one: {title: One}}", "base_url is missing"),
         ("docs: look it up", "expected a link"),

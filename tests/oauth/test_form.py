@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
+import subprocess
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -15,12 +17,18 @@ from proxy.oauth.authorize import authorization_url
 from proxy.oauth.grant import Authorization
 from proxy.oauth.pkce import challenge
 from proxy.secret import Secret
+from tests.conftest import program
 from tests.oauth.answers import material
 from tests.support.authorization_server import AuthorizationServer, metadata, respond, say, token
 from tests.support.deadline import awaiting
-from tests.tokens.kept import kept, token_of
+from tests.tokens.kept import PushedClock, kept, token_of
 
-ENVIRON = {"SECRET": "s3cret & more", "JWT_SECRET": base64.b64encode(bytes(range(40))).decode(), "API_KEY": 'k"&=1'}
+ENVIRON = {
+    "SECRET": "s3cret & more",
+    "JWT_SECRET": base64.b64encode(bytes(range(40))).decode(),
+    "PEPPER": "a=b",
+    "API_KEY": 'k"&=1',
+}
 FORM = {"grant_type": "client_credentials", "client_id": "my-app", "client_secret": {"env": "SECRET"}}
 OWN = {"settings": {"tenant": "t 1"}, "secrets": {"api_key": {"env": "API_KEY"}}}
 
@@ -35,9 +43,10 @@ def written(folder, server, *, connection=None, **iclient):
         "allow_insecure": True,
     }
     ours = {key: value for key, value in (FORM | urls | iclient).items() if value is not None}
-    one = {"base_url": "https://api.example.com", "prefetch": False, "iclient": ours}
+    one = {"base_url": "https://api.example.com", "prefetch": False, "iclient": ours} | (connection or {})
+    one = {key: value for key, value in one.items() if value is not None}
     file = folder / "iclient-proxy.yaml"
-    file.write_text(json.dumps({"connections": {"acme": one | (connection or {})}}))
+    file.write_text(json.dumps({"connections": {"acme": one}}))
     [loaded] = load([file], ENVIRON).definitions.connections
     return loaded
 
@@ -53,6 +62,7 @@ async def test_the_three_requests_are_what_their_overrides_say(tmp_path):
     overrides = {
         "access_token_request": request("Access", {
             "grant_type": "session", "app": "{{{iclient.client_id}}}", "key": "{{{connection.secrets.api_key}}}",
+            "pepper": "{{{iclient.secrets.pepper}}}",
         }),
         "refresh_token_request": request(
             "Refresh", json.dumps({"again": "{{{connection.token.refresh_token}}}", "grant_type": "more"})
@@ -64,7 +74,7 @@ async def test_the_three_requests_are_what_their_overrides_say(tmp_path):
         server.script(say(200, answer), say(200, {"data": {"session": [{"token": "second"}]}}))
         server.script(respond(200, content_type=None), respond(200, content_type=None), at="/revoke")
         acme = written(
-            tmp_path, server, connection=OWN, **overrides,
+            tmp_path, server, connection=OWN, secrets={"pepper": {"env": "PEPPER"}}, **overrides,
             access_token_path="data.session[0].token", refresh_token_path="data.again",
         )  # fmt: skip
         async with kept(acme) as keeper:
@@ -76,7 +86,7 @@ async def test_the_three_requests_are_what_their_overrides_say(tmp_path):
 
         granted, refreshed = server.asked_at("/token")
         assert (first, second) == ("first", "second")
-        assert granted.form == {"grant_type": "session", "app": "my-app", "key": ENVIRON["API_KEY"]}
+        assert granted.form == {"grant_type": "session", "app": "my-app", "key": ENVIRON["API_KEY"], "pepper": "a=b"}
         assert refreshed.form == {"again": "r&1", "grant_type": "more"}
         revoked = server.asked_at("/revoke")
         named = [("Access", granted), ("Refresh", refreshed), *(("Revoke", each) for each in revoked)]
@@ -174,11 +184,102 @@ async def test_a_url_outside_of_the_valid_domains_gets_no_byte(tmp_path):
         assert other.streams == 0
 
 
-async def test_lifetimes_are_read_where_and_how_they_are_written(tmp_path):
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({"expires_in_path": "life.left", "expires_in_unit": "ms"}, {"life": {"left": 1_800_000}}),
+        ({"default_token_ttl": "30m"}, {}),
+    ],
+    ids=["path and unit", "default"],
+)
+async def test_lifetimes_are_read_where_and_how_they_are_written(tmp_path, ours, said):
+    server = AuthorizationServer(default=token(expires_in=None, **said))
+    async with server, kept(written(tmp_path, server, **ours)) as keeper:
+        await token_of(keeper)
+
+        assert 1700 < keeper.snapshot().expires_at - SystemClock().wall() <= 1801
+
+
+async def test_a_token_is_renewed_as_far_ahead_as_is_written(tmp_path):
+    clock = PushedClock()
+    async with AuthorizationServer(expires_in=3600) as server:
+        acme = written(tmp_path, server, refresh_ahead="10m")
+        async with kept(acme, clock=clock) as keeper:
+            await token_of(keeper)
+            clock.push(2900)  # 700 s are left
+            early = (await token_of(keeper), keeper.snapshot().next_attempt_at - clock.wall())
+            clock.push(200)
+            late = await token_of(keeper)
+            await server.was_asked(2)
+
+    assert (early[0], late) == ("token-1", "token-1")
+    assert 39 < early[1] <= 101  # up to a tenth of the lead earlier
+
+
+async def test_a_provider_fills_the_request_and_what_is_written_by_hand_wins(tmp_path):
+    """auth0 sends credentials in the body and asks for an audience; its URL is the one key that is written here."""
+    params = {"domain": "acme.eu.auth0.com", "api_host": "api.example.com", "audience": "urn:of-the-iclient"}
     async with AuthorizationServer() as server:
-        server.default = token(expires_in=None, life={"left": 1_800_000})
-        acme = written(tmp_path, server, expires_in_path="life.left", expires_in_unit="ms")
+        acme = written(
+            tmp_path, server, provider="auth0", api="default", params=params,
+            connection={"base_url": None, "params": {"audience": "urn:of-the-connection"}},
+        )  # fmt: skip
         async with kept(acme) as keeper:
             await token_of(keeper)
+        [asked] = server.asked
 
-            assert 1700 < keeper.snapshot().expires_at - SystemClock().wall() <= 1801
+    assert (acme.base_url, asked.target, asked.basic) == ("https://api.example.com", "/token", None)
+    assert asked.form == {
+        "grant_type": "client_credentials", "client_id": "my-app", "client_secret": ENVIRON["SECRET"],
+        "audience": "urn:of-the-connection",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """The DER of a certificate; it lies in `cert.pem`, its key in `key.pem`."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-keyout", key, "-out", cert]
+    subprocess.run([program("openssl"), *map(str, words)], check=True, capture_output=True)
+    return ssl.PEM_cert_to_DER_cert(cert.read_text())
+
+
+@pytest.mark.needs("openssl")
+async def test_a_certificate_is_named_by_its_thumbprints(tmp_path, certificate):
+    jwt = {"algorithm": "PS256", "private_key": {"file": "key.pem"}, "certificate": {"file": "cert.pem"}}
+    async with AuthorizationServer() as server:
+        async with kept(written(tmp_path, server, client_secret=None, jwt=jwt)) as keeper:
+            await token_of(keeper)
+        header = segment(server.asked[0].form["client_assertion"].split(".")[0])
+
+    digests = {"x5t": hashlib.sha1(certificate).digest(), "x5t#S256": hashlib.sha256(certificate).digest()}
+    named = {name: base64.urlsafe_b64encode(digest).rstrip(b"=").decode() for name, digest in digests.items()}
+    assert header == {"typ": "JWT", "alg": "PS256", **named}
+
+
+async def test_a_ready_made_assertion_is_sent_as_its_file_holds_it_now(tmp_path):
+    file = tmp_path / "assertion"
+    file.write_text("made.by.others\n")
+    async with AuthorizationServer() as server:
+        acme = written(
+            tmp_path, server, grant_type="jwt_bearer", client_auth="none", client_secret=None,
+            jwt={"token": {"file": "assertion"}},
+        )  # fmt: skip
+        async with kept(acme) as keeper:
+            await token_of(keeper)
+            file.write_text("made.once.more\n")
+            await keeper.renew()
+
+        assert [asked.form["assertion"] for asked in server.asked] == ["made.by.others", "made.once.more"]
+
+
+async def test_a_self_signed_assertion_is_the_access_token_and_no_server_is_asked(tmp_path):
+    jwt = {"algorithm": "HS256", "secret": {"env": "JWT_SECRET"}, "payload": {"sub": "me", "aud": "https://a.example"}}
+    async with AuthorizationServer() as server:
+        nothing = dict.fromkeys(("token_url", "revocation_url", "client_secret", "valid_domains", "allow_insecure"))
+        acme = written(tmp_path, server, grant_type="self_signed_jwt", jwt=jwt, **nothing)
+        async with kept(acme) as keeper:
+            claims = segment((await token_of(keeper)).split(".")[1])
+
+        assert (claims["sub"], claims["aud"], claims["exp"] - claims["iat"]) == ("me", "https://a.example", 300)
+        assert server.streams == 0
