@@ -22,7 +22,7 @@ from proxy.definitions.jwt import JWT, check_audience, jwt_of
 from proxy.definitions.kinds import Choice, Duration, Flag, Kind, RatioOrDuration, Text, without_placeholder
 from proxy.definitions.models import AuthErrors, IClient, SendTokenVia
 from proxy.definitions.nodes import Node, Scalar, Sequence, described
-from proxy.definitions.params import check_params
+from proxy.definitions.params import Provider, check_params
 from proxy.definitions.permitted import Place, check_place
 from proxy.definitions.placeholders import Template, TemplateMap, references
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
@@ -78,19 +78,6 @@ class Words(Kind[tuple[str, ...] | str]):
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "array", "items": Text("a scope").schema()}, {"type": "string"}]}
-
-
-@dataclass(frozen=True)
-class Provider(Kind[str]):
-    """The name of a preset; `expand` has looked it up by the time it is read."""
-
-    def read(self, node: Node, reading: Reading) -> str:
-        return node.text if isinstance(node, Scalar) else ""
-
-    def schema(self) -> dict[str, Any]:
-        from proxy.definitions.providers import names
-
-        return {"enum": list(names())}
 
 
 def _path(text: str) -> tuple[str, str] | None:

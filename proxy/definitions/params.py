@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.expand import expected
-from proxy.definitions.nodes import shown
+from proxy.definitions.kinds import Kind
+from proxy.definitions.nodes import Node, Scalar, shown
 from proxy.definitions.spelling import hint
 from proxy.definitions.templated import child
 
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
 
 Params = tuple[tuple[str, str], ...]
 _PREFIX: Final = "connection.params."
+
+
+@dataclass(frozen=True)
+class Provider(Kind[str]):
+    """The name of a preset; `expand` has looked it up by the time it is read."""
+
+    def read(self, node: Node, reading: Reading) -> str:
+        return node.text if isinstance(node, Scalar) else ""
+
+    def schema(self) -> dict[str, Any]:
+        from proxy.definitions.providers import names
+
+        return {"enum": list(names())}
 
 
 def check_params(fields: Fields, chosen: Chosen | None, paths: Collection[str], reading: Reading) -> None:

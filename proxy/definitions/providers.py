@@ -63,7 +63,7 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What is known of one provider. `verified` is the date of that, None where nobody has looked it up.
+    """What is known of one provider. `verified` is the month of that, None where nobody has looked it up.
 
     `grants` are those it offers, the usual one first, each with what differs there; the nodes point into the preset.
     """
@@ -221,9 +221,9 @@ class _Verbatim(Kind[str]):
         return {"type": "string"}
 
 
-def _date(text: str) -> tuple[str, str] | None:
-    fits = text == "unverified" or re.fullmatch(r"20\d\d-\d\d-\d\d", text)
-    return None if fits else ("wrong_type", "expected a date, or unverified")
+def _month(text: str) -> tuple[str, str] | None:
+    fits = text == "unverified" or re.fullmatch(r"20\d\d-\d\d", text)
+    return None if fits else ("wrong_type", "expected a month such as 2026-11, or unverified")
 
 
 def _regex(text: str) -> tuple[str, str] | None:
@@ -265,7 +265,7 @@ PRESET: Final = Block(
             "accounting", "commerce", "communications", "crm", "data", "developer", "erp", "finance", "health", "hr",
             "idp", "marketing", "monitoring", "payments", "productivity", "service", "storage",
         )), "What it is for.", required=True),
-        "verified": Key(Text("a date", _date), "When its facts were looked up, or unverified.", required=True),
+        "verified": Key(Text("a month", _month), "When its facts were looked up, or unverified.", required=True),
         "docs": Key(Text("a link", _link), "Where the vendor says so."),
         "params": Key(_MapTo(PARAM), "What has to be asked."),
         "iclient": Key(_Raw(), "Keys of the iClient."),
