@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from proxy.definitions.placeholders import RenderError
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth import request as requests
 from proxy.oauth.authorize import authorization_url
 from proxy.oauth.device import device_authorization, device_token

@@ -15,7 +15,7 @@ from proxy.cli.failures import UsageError
 from proxy.cli.status import AsFormat, Format
 
 if TYPE_CHECKING:
-    from proxy.definitions.nodes import Node
+    from proxy.definitions.notation.nodes import Node
     from proxy.definitions.providers import Preset
 
 _ACTIONS: Final = ("list", "search", "show")
@@ -114,7 +114,7 @@ def _is_about(known: Preset, word: str) -> bool:
 
 def _plain(node: Node) -> Any:  # noqa: ANN401
     """Return a node as JSON has it."""
-    from proxy.definitions.nodes import Mapping, Sequence
+    from proxy.definitions.notation.nodes import Mapping, Sequence
 
     if isinstance(node, Mapping):
         return {name: _plain(child) for name, child in node.entries.items()}
@@ -131,7 +131,7 @@ def _show(content: dict[str, Any], console: Console) -> None:
     if verified:
         console.print(Text(f"verified {verified}", "green"))
     else:
-        console.print(Text("not verified: nobody has held these facts against the vendor's documentation", "yellow"))
+        console.print(Text("not verified: nobody has looked these facts up", "yellow"))
     if content["docs"]:
         console.print(content["docs"])
     _section(console, "params", [_asked(name, param) for name, param in content["params"].items()])

@@ -15,7 +15,7 @@ import typer
 
 from proxy.cli.failures import UsageError
 from proxy.cli.status import AsFormat, Format
-from proxy.definitions.secretfile import FileRefusedError, read_text
+from proxy.definitions.notation.secretfile import FileRefusedError, read_text
 from proxy.errors import DefinitionsError, Fault, MachineError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def seal(
 
     Example: printf %s "$SECRET" | iclient-proxy seal
     """
-    from proxy.definitions.sealed import PURPOSE
+    from proxy.definitions.notation.sealed import PURPOSE
     from proxy.sealing import new_key as fresh
 
     if (new_key and (rotate or files)) or (files and not rotate) or (rotate and not files):
@@ -66,7 +66,7 @@ def seal(
 
 
 def _keys(environ: Mapping[str, str]) -> Keyring:
-    from proxy.definitions.sealed import keyring
+    from proxy.definitions.notation.sealed import keyring
     from proxy.sealing import SealError
 
     try:
@@ -88,7 +88,7 @@ def _asked() -> str:
 
 def _rotate(named: Sequence[Path], keys: Keyring) -> dict[str, int]:
     """Seal anew what the first key has not sealed; no file changes unless every value of all of them opens."""
-    from proxy.definitions import sources
+    from proxy.definitions.notation import sources
 
     found, faults = sources.find(named)
     texts: list[tuple[Path, str, int]] = []
@@ -112,7 +112,7 @@ def _rotate(named: Sequence[Path], keys: Keyring) -> dict[str, int]:
 
 
 def _resealed(name: str, text: str, keys: Keyring) -> tuple[str, int, list[Fault]]:
-    from proxy.definitions.sealed import PURPOSE
+    from proxy.definitions.notation.sealed import PURPOSE
     from proxy.sealing import SEALED, SealError
 
     faults = []

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.json_path import PathError, compile_path
-from proxy.definitions.kinds import Kind, Text, scalar
 from proxy.definitions.models import AuthErrorRule, AuthErrors
-from proxy.definitions.nodes import Mapping, Node, Scalar, Sequence, described, shown
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import Block, Key, ListOf
+from proxy.definitions.notation.kinds import Kind, Text, scalar
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import Block, Key, ListOf
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 Rules = tuple[tuple[AuthErrorRule, Node], ...]
 

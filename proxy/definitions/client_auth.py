@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.definitions.models import ClientAuth, Jwt
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
 
 CHOICES: Final = (
     "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "tls_client_auth", "none",

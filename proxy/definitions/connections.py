@@ -9,7 +9,6 @@ from proxy.definitions import domains
 from proxy.definitions.auth_errors import AuthErrorsKind, StatusRange
 from proxy.definitions.grants import CONNECTION_KEYS, check_grant, goes_with, named
 from proxy.definitions.iclients import ICLIENT, Registration, Words, iclient, split_scopes
-from proxy.definitions.kinds import Choice, Duration, Flag, Kind, Size, Text
 from proxy.definitions.models import (
     AuthErrors,
     Connection,
@@ -20,25 +19,26 @@ from proxy.definitions.models import (
     SendTokenVia,
     Timeouts,
 )
-from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
+from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, Size, Text
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, described, shown
+from proxy.definitions.notation.shapes import INHERITED, Block, Fields, Key, ListOf
+from proxy.definitions.notation.spelling import hint
+from proxy.definitions.notation.values import SecretValue, Value
 from proxy.definitions.params import check_params, resolved_params
-from proxy.definitions.placeholders import references
 from proxy.definitions.placement import SEND_TOKEN_VIA, TOKEN, send_token_via
 from proxy.definitions.resolve import Bearings, check_registration, resolved_header, scope_of
 from proxy.definitions.routes import ROUTE, path_fault
-from proxy.definitions.shapes import INHERITED, Block, Fields, Key, ListOf
-from proxy.definitions.spelling import hint
-from proxy.definitions.templated import Header, Headers, MapOf, UrlText
+from proxy.definitions.templates.placeholders import references
+from proxy.definitions.templates.templated import Header, Headers, MapOf, UrlText
 from proxy.definitions.tls import TLS, tls_of
 from proxy.definitions.upstream_url import base_url
-from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
 
     from proxy.definitions.expand import Chosen
-    from proxy.definitions.placeholders import Template, UrlTemplate
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.templates.placeholders import Template, UrlTemplate
 
 # Without an iClient there is no token, and these are about nothing else.
 TOKEN_KEYS: Final = (

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from proxy.definitions import domains
-from proxy.definitions.kinds import Kind, scalar, without_placeholder
-from proxy.definitions.nodes import Node, Sequence, shown
-from proxy.definitions.permitted import Place
-from proxy.definitions.placeholders import Template
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.templated import TemplateValue, child
-from proxy.definitions.urls import compile_url, placeholder_in_host
+from proxy.definitions.notation.kinds import Kind, scalar, without_placeholder
+from proxy.definitions.notation.nodes import Node, Sequence, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.templates.permitted import Place
+from proxy.definitions.templates.placeholders import Template
+from proxy.definitions.templates.templated import TemplateValue, child
+from proxy.definitions.templates.urls import compile_url, placeholder_in_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.definitions.placeholders import UrlTemplate
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
     from proxy.definitions.requests import Override
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.templates.placeholders import UrlTemplate
 
 URLS: Final = {
     "authorization_url": Place.AUTHORIZATION_URL,

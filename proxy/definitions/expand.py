@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.grants import GRANTS, ICLIENT_KEYS, goes_with
-from proxy.definitions.nodes import Mapping, Node, Scalar, Sequence, described, shown
-from proxy.definitions.placeholders import TemplateError, compile_template, references
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.values import Value
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.values import Value
+from proxy.definitions.templates.placeholders import TemplateError, compile_template, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.definitions.nodes import Place
+    from proxy.definitions.notation.nodes import Place
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Block
     from proxy.definitions.providers import Api, Param, Preset
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.shapes import Block
 
 PARAMS: Final = ("connection", "params")
 # Seeds and assertions go with a token endpoint whether the provider speaks of them or not.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
 
 
 @dataclass(frozen=True)

@@ -19,26 +19,26 @@ from proxy.definitions.endpoints import (
 )
 from proxy.definitions.grants import GRANTS, ICLIENT_KEYS, NAMED_BY, check_grant
 from proxy.definitions.jwt import JWT, check_audience, jwt_of
-from proxy.definitions.kinds import Choice, Duration, Flag, Kind, RatioOrDuration, Text, without_placeholder
 from proxy.definitions.models import AuthErrors, IClient, SendTokenVia
-from proxy.definitions.nodes import Node, Scalar, Sequence, described
+from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, RatioOrDuration, Text, without_placeholder
+from proxy.definitions.notation.nodes import Node, Scalar, Sequence, described
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, Nullable
+from proxy.definitions.notation.values import SecretValue, Value
 from proxy.definitions.params import Provider, check_params
-from proxy.definitions.permitted import Place, check_place
-from proxy.definitions.placeholders import Template, TemplateMap, references
 from proxy.definitions.placement import SEND_TOKEN_VIA, send_token_via
 from proxy.definitions.requests import PLACES, REQUEST, Override, check_credentials, override_of
-from proxy.definitions.shapes import Block, Fields, Key, ListOf, Nullable
-from proxy.definitions.templated import MapOf, TemplateValue, UrlText, child
+from proxy.definitions.templates.permitted import Place, check_place
+from proxy.definitions.templates.placeholders import Template, TemplateMap, references
+from proxy.definitions.templates.templated import MapOf, TemplateValue, UrlText, child
 from proxy.definitions.tls import TLS, tls_of
 from proxy.definitions.token_exchange import TOKEN_EXCHANGE, token_exchange_of
-from proxy.definitions.values import SecretValue, Value
 
 if TYPE_CHECKING:
     from proxy.definitions.expand import Chosen
     from proxy.definitions.models import Jwt
+    from proxy.definitions.notation.reading import Reading
     from proxy.definitions.params import Params
-    from proxy.definitions.placeholders import Tree, UrlTemplate
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.templates.placeholders import Tree, UrlTemplate
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from proxy.definitions import domains
-from proxy.definitions.kinds import Choice, Duration, Flag
+from proxy.definitions.keys.pem import Certificates, check_belongs
+from proxy.definitions.keys.rotated import KeyBytes, KeyFile, Rotated
 from proxy.definitions.models import Algorithm, Jwt
-from proxy.definitions.nodes import Mapping, Scalar
-from proxy.definitions.pem import Certificates, check_belongs
-from proxy.definitions.placeholders import EMPTY, Template, TemplateMap, Tree
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.rotated import KeyBytes, KeyFile, Rotated
-from proxy.definitions.shapes import Block, Fields, Key
-from proxy.definitions.templated import child
-from proxy.definitions.trees import Object, tree
-from proxy.definitions.values import SecretValue, Value
+from proxy.definitions.notation.kinds import Choice, Duration, Flag
+from proxy.definitions.notation.nodes import Mapping, Scalar
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import Block, Fields, Key
+from proxy.definitions.notation.values import SecretValue, Value
+from proxy.definitions.templates.placeholders import EMPTY, Template, TemplateMap, Tree
+from proxy.definitions.templates.templated import child
+from proxy.definitions.templates.trees import Object, tree
 
 if TYPE_CHECKING:
-    from proxy.definitions.keys import SigningKey
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.keys.signing_keys import SigningKey
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.reading import Reading
     from proxy.secret import Secret
 
 ALGORITHMS: Final[tuple[str, ...]] = get_args(Algorithm)
@@ -152,7 +152,7 @@ def _tree(block: Fields, key: str, reading: Reading) -> TemplateMap:
 
 def _key(block: Fields, client_secret: Secret | None, reading: Reading) -> SigningKey | None:
     """Return the key, if it can be read and fits the algorithm."""
-    from proxy.definitions import keys
+    from proxy.definitions.keys import signing_keys
 
     values = block.values
     private: KeyBytes | None = values.get("private_key")
@@ -172,14 +172,14 @@ def _key(block: Fields, client_secret: Secret | None, reading: Reading) -> Signi
         if private is not None and made_of in reading.keys:
             signing = reading.keys[made_of]
         elif private is not None:
-            signing = reading.keys[made_of] = keys.private_key(private.data, values.get("passphrase"))
+            signing = reading.keys[made_of] = signing_keys.private_key(private.data, values.get("passphrase"))
         elif shared is not None:
-            signing = keys.shared_key(shared, base64=values.get("secret_base64", False))
+            signing = signing_keys.shared_key(shared, base64=values.get("secret_base64", False))
         else:
             return None
-        for warning in keys.check_algorithm(signing, algorithm) if algorithm is not None else ():
+        for warning in signing_keys.check_algorithm(signing, algorithm) if algorithm is not None else ():
             reading.warn(node, "key_too_short", warning)
-    except keys.KeyFault as fault:
+    except signing_keys.KeyFault as fault:
         at = block.nodes.get("passphrase", node) if fault.code in {"key_bad_passphrase", "key_not_encrypted"} else node
         reading.fault(at, fault.code, fault.message)
         return None
@@ -220,7 +220,7 @@ def _thumbprints(block: Fields, key: SigningKey | None, reading: Reading) -> tup
         return None, None
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    from proxy.definitions.keys import thumbprints
+    from proxy.definitions.keys.signing_keys import thumbprints
 
     before = reading.refusals
     public = key.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.definitions import domains
-from proxy.definitions.kinds import Kind, Text, scalar, without_placeholder
+from proxy.definitions.keys.pem import MAX_BYTES, check_pair, check_roots, private_key
 from proxy.definitions.models import (
     AdminListener,
     BasicCredential,
@@ -20,16 +20,16 @@ from proxy.definitions.models import (
     TcpBind,
     UnixBind,
 )
-from proxy.definitions.nodes import Node, Scalar, Sequence
-from proxy.definitions.pem import MAX_BYTES, check_pair, check_roots, private_key
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
-from proxy.definitions.values import SecretValue, Value, file_path, file_text
+from proxy.definitions.notation.kinds import Kind, Text, scalar, without_placeholder
+from proxy.definitions.notation.nodes import Node, Scalar, Sequence
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
+from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
 UNIX_PATH_BYTES: Final = 107  # sun_path has 108 with its NUL

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
-from proxy.definitions import sources
 from proxy.definitions.connections import CONNECTION, connection, registration_of
 from proxy.definitions.expand import expanded_connection, expanded_iclient
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
 from proxy.definitions.listeners import check_binds, listeners
 from proxy.definitions.models import Definitions, Limits, Listeners, Log, Shutdown
 from proxy.definitions.models import Span as SpanModel
-from proxy.definitions.nodes import Mapping, Node, Place, Scalar, described
-from proxy.definitions.reader import read
-from proxy.definitions.reading import Reading, UnreadableError
+from proxy.definitions.notation import sources
+from proxy.definitions.notation.nodes import Mapping, Node, Place, Scalar, described
+from proxy.definitions.notation.reader import read
+from proxy.definitions.notation.reading import Reading, UnreadableError
+from proxy.definitions.notation.shapes import Block, Fields
 from proxy.definitions.redirects import check_redirects
 from proxy.definitions.routes import check_routes, route
-from proxy.definitions.shapes import Block, Fields
 from proxy.definitions.table import TOP, merge_files
 from proxy.errors import DefinitionsError, Fault
 

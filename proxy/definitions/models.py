@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from proxy.definitions.placeholders import EMPTY, Template, TemplateMap
+from proxy.definitions.templates.placeholders import EMPTY, Template, TemplateMap
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.definitions.keys import SigningKey
-    from proxy.definitions.placeholders import UrlTemplate
+    from proxy.definitions.keys.signing_keys import SigningKey
+    from proxy.definitions.templates.placeholders import UrlTemplate
 
 Grant = Literal[
     "authorization_code",

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.expand import expected
-from proxy.definitions.kinds import Kind
-from proxy.definitions.nodes import Node, Scalar, shown
-from proxy.definitions.spelling import hint
-from proxy.definitions.templated import child
+from proxy.definitions.notation.kinds import Kind
+from proxy.definitions.notation.nodes import Node, Scalar, shown
+from proxy.definitions.notation.spelling import hint
+from proxy.definitions.templates.templated import child
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from proxy.definitions.expand import Chosen
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
 
 Params = tuple[tuple[str, str], ...]
 _PREFIX: Final = "connection.params."

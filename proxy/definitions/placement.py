@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.kinds import Text
 from proxy.definitions.models import HeaderPlacement, QueryPlacement, SendTokenVia
-from proxy.definitions.nodes import shown
-from proxy.definitions.shapes import Block, Fields, Key
+from proxy.definitions.notation.kinds import Text
+from proxy.definitions.notation.nodes import shown
+from proxy.definitions.notation.shapes import Block, Fields, Key
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 # Framing, routing and hop-by-hop fields (RFC 9110 §7.6.1): the proxy's own business.

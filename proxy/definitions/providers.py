@@ -12,12 +12,12 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.grants import GRANTS
-from proxy.definitions.kinds import Choice, Flag, Kind, Text
-from proxy.definitions.nodes import Mapping, Node, Scalar, described
-from proxy.definitions.reader import read
-from proxy.definitions.reading import Reading
-from proxy.definitions.shapes import Block, Fields, Key, ListOf, as_mapping
-from proxy.definitions.spelling import nearest
+from proxy.definitions.notation.kinds import Choice, Flag, Kind, Text
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, described
+from proxy.definitions.notation.reader import read
+from proxy.definitions.notation.reading import Reading
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, as_mapping
+from proxy.definitions.notation.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection

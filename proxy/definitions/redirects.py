@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from proxy.definitions.iclients import Registration
     from proxy.definitions.models import AdminListener, IClient
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 
 def check_redirects(registrations: Iterable[Registration], admin: AdminListener | None, reading: Reading) -> None:

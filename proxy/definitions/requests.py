@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.kinds import Choice
 from proxy.definitions.models import RequestOverride
-from proxy.definitions.nodes import Mapping, Scalar, Sequence
-from proxy.definitions.permitted import Place
-from proxy.definitions.placeholders import EMPTY, TemplateMap
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import Block, Fields, Key
-from proxy.definitions.templated import Headers, UrlText, child
-from proxy.definitions.trees import Object, tree
+from proxy.definitions.notation.kinds import Choice
+from proxy.definitions.notation.nodes import Mapping, Scalar, Sequence
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import Block, Fields, Key
+from proxy.definitions.templates.permitted import Place
+from proxy.definitions.templates.placeholders import EMPTY, TemplateMap
+from proxy.definitions.templates.templated import Headers, UrlText, child
+from proxy.definitions.templates.trees import Object, tree
 
 if TYPE_CHECKING:
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.templated import Header
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.templates.templated import Header
 
 INVALID: Final = "override_body_invalid"
 METHODS: Final = ("POST", "GET", "PUT", "DELETE")

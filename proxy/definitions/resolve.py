@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from proxy.definitions import domains
-from proxy.definitions.calls import varies
 from proxy.definitions.endpoints import known_host
-from proxy.definitions.permitted import Place, check_place
-from proxy.definitions.placeholders import (
+from proxy.definitions.notation.shapes import INHERITED
+from proxy.definitions.templates.calls import varies
+from proxy.definitions.templates.permitted import Place, check_place
+from proxy.definitions.templates.placeholders import (
     Ambient,
     Call,
     Expression,
@@ -21,17 +22,16 @@ from proxy.definitions.placeholders import (
     references,
     render,
 )
-from proxy.definitions.scope import connection_scope, iclient_scope
-from proxy.definitions.shapes import INHERITED
-from proxy.definitions.urls import in_header, placeholder_in_host, render_url
+from proxy.definitions.templates.scope import connection_scope, iclient_scope
+from proxy.definitions.templates.urls import in_header, placeholder_in_host, render_url
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from proxy.definitions.iclients import Registration
     from proxy.definitions.models import Connection
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.placeholders import Scope
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.templates.placeholders import Scope
 
 # Known by the token answer, the redirect or the request alone.
 _LATER: Final = (

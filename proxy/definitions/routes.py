@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.kinds import Flag, Text
 from proxy.definitions.listeners import HOST, BindKind, bind_text, is_open
 from proxy.definitions.models import Route, TcpBind
-from proxy.definitions.shapes import Block, Key, OrFalse
+from proxy.definitions.notation.kinds import Flag, Text
+from proxy.definitions.notation.shapes import Block, Key, OrFalse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.reading import Reading
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
 
 # RFC 3986 §3.3: what may stand in a path.
 _PATH: Final = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]*")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.connections import CONNECTION
 from proxy.definitions.iclients import ICLIENT
-from proxy.definitions.kinds import Choice, Duration, Flag, Kind, Size, Whole
 from proxy.definitions.listeners import LISTENERS
-from proxy.definitions.nodes import Mapping, Node, Scalar, shown
-from proxy.definitions.shapes import EXTENSION, AutoOr, Block, Key, as_mapping
+from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, Size, Whole
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, shown
+from proxy.definitions.notation.shapes import EXTENSION, AutoOr, Block, Key, as_mapping
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KIB, _MIB = 1024, 1024**2

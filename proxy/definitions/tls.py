@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.kinds import Flag, Text
+from proxy.definitions.keys.pem import Certificates, KeyText, PrivateKey, check_pair, check_roots
 from proxy.definitions.models import Tls
-from proxy.definitions.pem import Certificates, KeyText, PrivateKey, check_pair, check_roots
-from proxy.definitions.shapes import Block, Fields, Key
+from proxy.definitions.notation.kinds import Flag, Text
+from proxy.definitions.notation.shapes import Block, Fields, Key
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 TLS: Final = Block(
     "tls",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.kinds import Kind
+from proxy.definitions.keys.rotated import Rotated
 from proxy.definitions.models import TokenExchange
-from proxy.definitions.nodes import Node, Sequence
-from proxy.definitions.rotated import Rotated
-from proxy.definitions.shapes import Block, Fields, Key, ListOf
-from proxy.definitions.values import Value
+from proxy.definitions.notation.kinds import Kind
+from proxy.definitions.notation.nodes import Node, Sequence
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf
+from proxy.definitions.notation.values import Value
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 
 @dataclass(frozen=True)

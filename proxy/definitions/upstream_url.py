@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from proxy.definitions import domains
 from proxy.definitions.resolve import resolved_base_url
 from proxy.definitions.routes import path_fault
+from proxy.definitions.templates.urls import placeholder_in_host
 from proxy.definitions.tls import may_be_insecure
-from proxy.definitions.urls import placeholder_in_host
 
 if TYPE_CHECKING:
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.placeholders import UrlTemplate
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.notation.shapes import Fields
     from proxy.definitions.resolve import Bearings
-    from proxy.definitions.shapes import Fields
+    from proxy.definitions.templates.placeholders import UrlTemplate
 
 
 def base_url(fields: Fields, bearings: Bearings | None, reading: Reading) -> str | UrlTemplate | None:

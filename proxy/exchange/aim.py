@@ -10,11 +10,11 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from proxy.definitions.calls import varies
 from proxy.definitions.domains import DomainError, canonical_host, is_metadata, parse_url
-from proxy.definitions.placeholders import Call, RenderError, UrlTemplate, expressions, references, render
-from proxy.definitions.scope import connection_scope, iclient_scope
-from proxy.definitions.urls import in_header, placeholder_in_host, render_url
+from proxy.definitions.templates.calls import varies
+from proxy.definitions.templates.placeholders import Call, RenderError, UrlTemplate, expressions, references, render
+from proxy.definitions.templates.scope import connection_scope, iclient_scope
+from proxy.definitions.templates.urls import in_header, placeholder_in_host, render_url
 from proxy.errors import Refusal
 from proxy.exchange.location import LocationMap
 from proxy.problem import PROBLEMS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.access_token import AccessToken
     from proxy.definitions.domains import OAuthUrl
     from proxy.definitions.models import Connection
-    from proxy.definitions.placeholders import Ambient, Expression, Template
+    from proxy.definitions.templates.placeholders import Ambient, Expression, Template
     from proxy.exchange.plan import Streams
 
 # What only the token answer, or the redirect before it, tells.

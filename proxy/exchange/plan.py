@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxy.access_token import AccessToken, Refused
     from proxy.definitions.models import Connection
-    from proxy.definitions.placeholders import Ambient
+    from proxy.definitions.templates.placeholders import Ambient
     from proxy.errors import Refusal
     from proxy.exchange.aim import Aim, Origins
     from proxy.exchange.inject import Injector

@@ -6,13 +6,13 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.placeholders import RenderError
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.definitions.keys import SigningKey
+    from proxy.definitions.keys.signing_keys import SigningKey
     from proxy.definitions.models import Jwt
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from proxy.definitions.domains import DomainError, check_url
-from proxy.definitions.placeholders import RenderError
-from proxy.definitions.urls import placeholder_in_host
+from proxy.definitions.templates.placeholders import RenderError
+from proxy.definitions.templates.urls import placeholder_in_host
 from proxy.errors import ProxyError
 from proxy.oauth.compose import with_query
 from proxy.oauth.material import Rendering

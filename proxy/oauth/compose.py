@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote_plus, urlencode
 
-from proxy.definitions.placeholders import RenderError
-from proxy.definitions.urls import in_header, placeholder_in_host
+from proxy.definitions.templates.placeholders import RenderError
+from proxy.definitions.templates.urls import in_header, placeholder_in_host
 from proxy.oauth.client_auth import ASSERTED, Credentials, credentials
 from proxy.oauth.material import Rendering
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from proxy.definitions.models import RequestOverride
-    from proxy.definitions.placeholders import TemplateMap, UrlTemplate
+    from proxy.definitions.templates.placeholders import TemplateMap, UrlTemplate
     from proxy.oauth.material import Material
 
 FORM: Final = "application/x-www-form-urlencoded"

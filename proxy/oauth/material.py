@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.models import SecretFile
-from proxy.definitions.placeholders import Ambient, RenderError, render, render_tree
-from proxy.definitions.scope import connection_scope, iclient_scope
-from proxy.definitions.urls import render_url
+from proxy.definitions.templates.placeholders import Ambient, RenderError, render, render_tree
+from proxy.definitions.templates.scope import connection_scope, iclient_scope
+from proxy.definitions.templates.urls import render_url
 from proxy.oauth.assertion import sign
 from proxy.oauth.grant import NO_GRANT
 from proxy.secret import Secret
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxy.definitions.models import Connection, IClient, RotatedSecret
-    from proxy.definitions.placeholders import Template, Tree, UrlTemplate
+    from proxy.definitions.templates.placeholders import Template, Tree, UrlTemplate
     from proxy.oauth.grant import Authorization, Grant
     from proxy.oauth.metadata import Metadata
 

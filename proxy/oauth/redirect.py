@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.placeholders import Ambient, render
-from proxy.definitions.scope import connection_scope, iclient_scope
+from proxy.definitions.templates.placeholders import Ambient, render
+from proxy.definitions.templates.scope import connection_scope, iclient_scope
 
 if TYPE_CHECKING:
     from proxy.definitions.models import AdminListener, Connection, IClient

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from proxy.definitions.placeholders import RenderError
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth.compose import TokenRequest, compose
 from proxy.oauth.material import Rendering
 from proxy.oauth.response import Issued, sendable

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from proxy.definitions.placeholders import Ambient
+from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, Definitions, Limits, ListenerAuth, ReverseListener, Tls
-    from proxy.definitions.placeholders import UrlTemplate
+    from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
     from proxy.outbound.resolve import Resolver as NameResolver

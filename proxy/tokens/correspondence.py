@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from proxy.definitions.placeholders import RenderError
-from proxy.definitions.secretfile import FileRefusedError, read_text
+from proxy.definitions.notation.secretfile import FileRefusedError, read_text
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth.failure import EndpointFault, Failure, Outcome, Remedy
 from proxy.oauth.material import Material
 from proxy.secret import Secret

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from proxy.definitions.placeholders import RenderError
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth import request as requests
 from proxy.oauth.authorize import authorization_url
 from proxy.oauth.device import Device, device_authorization, device_token, read_device

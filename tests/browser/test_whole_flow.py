@@ -21,8 +21,8 @@ from proxy.definitions.models import (
     TcpBind,
     UnixBind,
 )
-from proxy.definitions.placeholders import literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.service import Service

@@ -9,7 +9,7 @@ import pytest
 from proxy.cli.failures import UsageError
 from proxy.cli.masked import token_requests
 from proxy.cli.routes import local_url, owner, target
-from proxy.definitions.keys import SigningKey
+from proxy.definitions.keys.signing_keys import SigningKey
 from proxy.definitions.models import (
     Connection,
     Definitions,
@@ -21,8 +21,8 @@ from proxy.definitions.models import (
     TcpBind,
     TokenExchange,
 )
-from proxy.definitions.placeholders import TemplateMap, compile_template
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import TemplateMap, compile_template
+from proxy.definitions.templates.urls import compile_url
 from proxy.secret import Secret
 
 ICLIENT = IClient(

@@ -29,8 +29,8 @@ from proxy.definitions.models import (
     TcpBind,
     Tls,
 )
-from proxy.definitions.placeholders import Ambient, compile_template, literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import Ambient, compile_template, literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.errors import TokenUnavailable
 from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.definitions.load import load
 from proxy.definitions.models import Ping, RequestOverride, SecretFile, TokenExchange
-from proxy.definitions.placeholders import TemplateMap, UrlTemplate, literal
+from proxy.definitions.templates.placeholders import TemplateMap, UrlTemplate, literal
 from proxy.secret import Secret
 from tests.definitions.test_tls import issued
 from tests.definitions.written import ENVIRON, codes, connection, definitions, loaded, said, write

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from proxy.definitions.keys import KeyFault, check_algorithm, private_key, shared_key, thumbprints
+from proxy.definitions.keys.signing_keys import KeyFault, check_algorithm, private_key, shared_key, thumbprints
 from proxy.secret import Secret
 from tests.conftest import program
 

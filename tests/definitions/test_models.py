@@ -19,8 +19,8 @@ from proxy.definitions.models import (
     Timeouts,
     UnixBind,
 )
-from proxy.definitions.placeholders import literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.errors import DefinitionsError
 from proxy.secret import Secret
 from tests.definitions.written import (

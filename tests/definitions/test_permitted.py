@@ -2,10 +2,10 @@ import pytest
 
 from proxy.access_token import AccessToken
 from proxy.definitions.models import Connection, IClient
-from proxy.definitions.permitted import Place, check_place
-from proxy.definitions.placeholders import Ambient, TemplateMap, compile_template, render
-from proxy.definitions.scope import connection_scope, iclient_scope
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.permitted import Place, check_place
+from proxy.definitions.templates.placeholders import Ambient, TemplateMap, compile_template, render
+from proxy.definitions.templates.scope import connection_scope, iclient_scope
+from proxy.definitions.templates.urls import compile_url
 from proxy.secret import Secret
 
 REQUESTS = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.definitions.placeholders import (
+from proxy.definitions.templates.placeholders import (
     Ambient,
     RenderError,
     Template,

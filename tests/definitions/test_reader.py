@@ -5,8 +5,8 @@ import tracemalloc
 import pytest
 import yaml
 
-from proxy.definitions import reader
-from proxy.definitions.nodes import Mapping, Scalar
+from proxy.definitions.notation import reader
+from proxy.definitions.notation.nodes import Mapping, Scalar
 from tests.definitions.written import ONE, codes, said
 
 case = pytest.mark.case

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.definitions.domains import DomainError, parse_url
-from proxy.definitions.placeholders import Ambient, RenderError, TemplateError
-from proxy.definitions.urls import compile_url, in_header, placeholder_in_host, render_url
+from proxy.definitions.templates.placeholders import Ambient, RenderError, TemplateError
+from proxy.definitions.templates.urls import compile_url, in_header, placeholder_in_host, render_url
 
 AMBIENT = Ambient(0.0, bytes)
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from proxy.definitions.secretfile import FileRefusedError, read_text
+from proxy.definitions.notation.secretfile import FileRefusedError, read_text
 from proxy.secret import Secret
 from tests.definitions.written import ONE, codes, connection, loaded, said, with_iclient, write
 

@@ -5,8 +5,8 @@ import pytest
 
 from proxy.cli.verbs import VERBS
 from proxy.definitions.grants import GRANTS
-from proxy.definitions.later import LATER_CHOICES
 from proxy.definitions.load import load
+from proxy.definitions.notation.later import LATER_CHOICES
 from proxy.tokens.states import State, diagram
 from tests.house import tree
 

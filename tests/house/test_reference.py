@@ -3,7 +3,7 @@
 import re
 
 from proxy.definitions.iclients import ICLIENT
-from proxy.definitions.shapes import Block
+from proxy.definitions.notation.shapes import Block
 from tests.house import tree
 
 PAGE = tree.ROOT / "docs" / "reference" / "iclient.md"

@@ -3,10 +3,10 @@
 import json
 from urllib.parse import parse_qsl
 
-from proxy.definitions.keys import shared_key
+from proxy.definitions.keys.signing_keys import shared_key
 from proxy.definitions.models import Connection, IClient, Jwt, RequestOverride
-from proxy.definitions.placeholders import TemplateMap, compile_template, literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import TemplateMap, compile_template, literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.material import Material
 from proxy.oauth.response import EndpointAnswer, read
 from proxy.secret import Secret

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from proxy.definitions.keys import check_algorithm, private_key, shared_key
+from proxy.definitions.keys.signing_keys import check_algorithm, private_key, shared_key
 from proxy.definitions.models import Jwt
-from proxy.definitions.placeholders import RenderError
+from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth.assertion import sign
 from proxy.secret import Secret
 from tests.conftest import program

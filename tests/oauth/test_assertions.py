@@ -4,8 +4,8 @@ import jwt as pyjwt
 import pytest
 
 from proxy.definitions.models import Jwt, SecretFile
-from proxy.definitions.placeholders import RenderError
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import RenderError
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.metadata import Metadata
 from proxy.oauth.request import own_grant, self_signed
 from proxy.oauth.revoke import revocation

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.definitions.placeholders import RenderError, compile_template
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import RenderError, compile_template
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.authorize import CallbackError, authorization_url, read_callback, state_of
 from proxy.oauth.metadata import Metadata
 from proxy.oauth.pkce import challenge, verifier

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.definitions.placeholders import RenderError
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import RenderError
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.grant import Authorization, Grant
 from proxy.oauth.request import own_grant, refresh
 from proxy.oauth.revoke import revocation

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.definitions.models import SecretFile, TokenExchange
-from proxy.definitions.placeholders import RenderError, literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import RenderError, literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.device import device_authorization, device_token
 from proxy.oauth.grant import Authorization, Grant
 from proxy.oauth.metadata import Metadata

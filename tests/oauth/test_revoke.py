@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.failure import Remedy
 from proxy.oauth.metadata import Metadata
 from proxy.oauth.revoke import can_revoke, read_revocation

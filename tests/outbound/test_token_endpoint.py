@@ -12,8 +12,8 @@ import uvloop
 from cryptography import x509
 
 from proxy.definitions.models import IClient, Limits, Tls
-from proxy.definitions.placeholders import literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.compose import TokenRequest
 from proxy.oauth.failure import EndpointFault, Outcome
 from proxy.oauth.material import Material

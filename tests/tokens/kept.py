@@ -7,8 +7,8 @@ import time
 from contextlib import asynccontextmanager
 
 from proxy.definitions.models import Connection, IClient, Limits, Span
-from proxy.definitions.placeholders import literal
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.placeholders import literal
+from proxy.definitions.templates.urls import compile_url
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.keepers import keeper_for
 from proxy.secret import Secret

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from proxy.definitions.models import RequestOverride
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.urls import compile_url
 from proxy.errors import TokenUnavailable
 from proxy.oauth.grant import Authorization
 from proxy.secret import Secret

@@ -11,9 +11,9 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from proxy.definitions.keys import private_key
+from proxy.definitions.keys.signing_keys import private_key
 from proxy.definitions.models import Jwt, RequestOverride, SecretFile, TokenExchange
-from proxy.definitions.urls import compile_url
+from proxy.definitions.templates.urls import compile_url
 from proxy.errors import TokenUnavailable
 from proxy.oauth.grant import NO_GRANT
 from proxy.oauth.request import own_grant

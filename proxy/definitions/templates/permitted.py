@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.calls import takes_collections, varies
-from proxy.definitions.placeholders import Call, Reference, UrlTemplate, expressions
-from proxy.definitions.spelling import hint
+from proxy.definitions.notation.spelling import hint
+from proxy.definitions.templates.calls import takes_collections, varies
+from proxy.definitions.templates.placeholders import Call, Reference, UrlTemplate, expressions
 
 if TYPE_CHECKING:
-    from proxy.definitions.placeholders import Expression, Scope, Template, TemplateMap, Tree
+    from proxy.definitions.templates.placeholders import Expression, Scope, Template, TemplateMap, Tree
 
 Complaint = tuple[str, str]  # code and message
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 from uuid import UUID
 
-from proxy.definitions.spelling import hint
+from proxy.definitions.notation.spelling import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.pem_repair import BLOCK, repaired
+from proxy.definitions.keys.pem_repair import BLOCK, repaired
 from proxy.errors import ProxyError
 from proxy.secret import Secret
 
@@ -69,7 +69,7 @@ def private_key(data: bytes, passphrase: Secret | None) -> SigningKey:
     secret = None if passphrase is None else passphrase.reveal().encode()
     text = _text(data)
     if text is not None and text.lstrip().startswith(_PPK):
-        from proxy.definitions.ppk import ppk
+        from proxy.definitions.keys.ppk import ppk
 
         return _signing(ppk(text, secret))
     if text is not None and (begin := _BEGIN.search(text)) is not None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
 from proxy.definitions.domains import DomainError, parse_url
-from proxy.definitions.expressions import TemplateError, scan
-from proxy.definitions.placeholders import RenderError, UrlTemplate, compile_template, literal, render
+from proxy.definitions.templates.expressions import TemplateError, scan
+from proxy.definitions.templates.placeholders import RenderError, UrlTemplate, compile_template, literal, render
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.definitions.expressions import Expression
-    from proxy.definitions.placeholders import Ambient, Scope
+    from proxy.definitions.templates.expressions import Expression
+    from proxy.definitions.templates.placeholders import Ambient, Scope
 
     Spans = list[tuple[int, int, str | Expression]]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.kinds import Kind, without_placeholder
-from proxy.definitions.nodes import Mapping, Node, Scalar, described
-from proxy.definitions.values import FORMS, file_text, inline, referred
+from proxy.definitions.notation.kinds import Kind, without_placeholder
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, described
+from proxy.definitions.notation.values import FORMS, file_text, inline, referred
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 BEGIN: Final = "-----BEGIN"
 _ENCRYPTED: Final = "client_certificate_key_encrypted"

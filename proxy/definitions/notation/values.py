@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.kinds import Kind, without_placeholder
-from proxy.definitions.nodes import Mapping, Node, Scalar, described, shown
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.sealed import PURPOSE, keyring
-from proxy.definitions.secretfile import MAX_BYTES, FileRefusedError, FileText, read_text
-from proxy.definitions.spelling import hint
+from proxy.definitions.notation.kinds import Kind, without_placeholder
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, described, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.sealed import PURPOSE, keyring
+from proxy.definitions.notation.secretfile import MAX_BYTES, FileRefusedError, FileText, read_text
+from proxy.definitions.notation.spelling import hint
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 FORMS: Final = ("env", "file", "sealed")
 # The JSON Schema of a value or secret.

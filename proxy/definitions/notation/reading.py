@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as MappingOf
     from pathlib import Path
 
-    from proxy.definitions.keys import SigningKey
-    from proxy.definitions.nodes import Node
-    from proxy.definitions.secretfile import FileText
+    from proxy.definitions.keys.signing_keys import SigningKey
+    from proxy.definitions.notation.nodes import Node
+    from proxy.definitions.notation.secretfile import FileText
 
 
 class UnreadableError(Exception):

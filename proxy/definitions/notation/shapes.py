@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxy.definitions.kinds import Kind
-from proxy.definitions.later import HARMLESS, LATER_KEYS, not_yet
-from proxy.definitions.nodes import Mapping, Node, Scalar, Sequence, described, shown
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.spelling import hint
+from proxy.definitions.notation.kinds import Kind
+from proxy.definitions.notation.later import HARMLESS, LATER_KEYS, not_yet
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.spelling import hint
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
 EXTENSION = "x-"

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.definitions import domains
-from proxy.definitions.kinds import PLACEHOLDER, Kind, scalar
-from proxy.definitions.nodes import Mapping, Node, Scalar, shown
-from proxy.definitions.placeholders import Template, TemplateError, UrlTemplate, compile_template, literal
+from proxy.definitions.notation.kinds import PLACEHOLDER, Kind, scalar
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import as_mapping
+from proxy.definitions.notation.values import SCHEMA, Value
 from proxy.definitions.placement import header_fault
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.shapes import as_mapping
-from proxy.definitions.urls import compile_url
-from proxy.definitions.values import SCHEMA, Value
+from proxy.definitions.templates.placeholders import Template, TemplateError, UrlTemplate, compile_template, literal
+from proxy.definitions.templates.urls import compile_url
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
 

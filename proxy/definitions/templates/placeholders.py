@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from proxy.definitions.calls import CallError, call, text_of
-from proxy.definitions.expressions import Call, Expression, Reference, TemplateError, scan
+from proxy.definitions.templates.calls import CallError, call, text_of
+from proxy.definitions.templates.expressions import Call, Expression, Reference, TemplateError, scan
 from proxy.errors import ProxyError
 from proxy.secret import Secret
 

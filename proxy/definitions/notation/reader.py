@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from proxy.definitions.nodes import Mapping, Node, Place, Scalar, Sequence, joined, shown
+from proxy.definitions.notation.nodes import Mapping, Node, Place, Scalar, Sequence, joined, shown
 from proxy.errors import Fault
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from proxy.definitions.kinds import Kind
-from proxy.definitions.nodes import Mapping, Node, Scalar, Sequence, described, joined, shown
-from proxy.definitions.placeholders import TemplateMap, Tree, literal
-from proxy.definitions.reading import UnreadableError
-from proxy.definitions.templated import compiled, merged_maps
-from proxy.definitions.values import misread
+from proxy.definitions.notation.kinds import Kind
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, joined, shown
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.values import misread
+from proxy.definitions.templates.placeholders import TemplateMap, Tree, literal
+from proxy.definitions.templates.templated import compiled, merged_maps
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 _DEPTH: Final = 32  # as the reader allows YAML
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,39})(\.\d{1,40})?([eE][-+]?\d{1,3})?")  # RFC 8259 §6, within reason

@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from proxy.definitions.later import LATER_CHOICES
-from proxy.definitions.nodes import Node, Scalar, described, shown
-from proxy.definitions.spelling import hint
+from proxy.definitions.notation.later import LATER_CHOICES
+from proxy.definitions.notation.nodes import Node, Scalar, described, shown
+from proxy.definitions.notation.spelling import hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.definitions.kinds import Kind
 from proxy.definitions.models import RotatedSecret, SecretFile
-from proxy.definitions.nodes import Mapping, Node, Scalar, described
-from proxy.definitions.secretfile import MAX_BYTES, FileRefusedError, read_bytes
-from proxy.definitions.values import SCHEMA, SecretValue, file_path, inline, referred
+from proxy.definitions.notation.kinds import Kind
+from proxy.definitions.notation.nodes import Mapping, Node, Scalar, described
+from proxy.definitions.notation.secretfile import MAX_BYTES, FileRefusedError, read_bytes
+from proxy.definitions.notation.values import SCHEMA, SecretValue, file_path, inline, referred
 
 if TYPE_CHECKING:
-    from proxy.definitions.reading import Reading
+    from proxy.definitions.notation.reading import Reading
 
 _FILE: Final = ("file",)
 

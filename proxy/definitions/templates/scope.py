@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxy.definitions.placeholders import Ambient, render
+from proxy.definitions.templates.placeholders import Ambient, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxy.access_token import AccessToken
     from proxy.definitions.models import Connection, IClient
-    from proxy.definitions.placeholders import Template
+    from proxy.definitions.templates.placeholders import Template
     from proxy.secret import Secret
 
 

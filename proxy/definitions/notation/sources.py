@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.reader import MAX_BYTES
+from proxy.definitions.notation.reader import MAX_BYTES
 from proxy.errors import Fault
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.definitions.keys import KeyFault
+from proxy.definitions.keys.signing_keys import KeyFault
 
 _FIRST: Final = re.compile(r"PuTTY-User-Key-File-([23]): (\S+)")
 _BLOCK: Final = 16

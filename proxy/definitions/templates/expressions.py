@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from proxy.definitions.calls import HELPERS, complaint
+from proxy.definitions.templates.calls import HELPERS, complaint
 from proxy.errors import ProxyError
 
 if TYPE_CHECKING:
