@@ -88,11 +88,11 @@ class Downstream(asyncio.Protocol):
             return
         if self._lingering:
             return
-        if self._exchange is None:
+        if self._exchange is not None and not self._body.done:
+            self._feed(self._exchange, data)
+        elif self._exchange is None and not self._write_blocked:
             searched = len(self._ahead)
             self._serve(self._ahead + data if searched else data, searched)
-        elif not self._body.done:
-            self._feed(self._exchange, data)
         else:
             self._ahead += data
             if len(self._ahead) > _AHEAD_MAX:
@@ -113,6 +113,8 @@ class Downstream(asyncio.Protocol):
                 return True  # the response is still delivered
             self._exchange.spoilt(Refusal(PROBLEMS["bad_request"], "the stream ended within the request's body"))
             return True
+        if self._ahead and self._write_blocked:
+            return True  # what waits there may be whole requests
         if self._ahead and not self._lingering:
             self._refuse(Refusal(PROBLEMS["bad_request"], "the stream ended within a request head"))
             return True
@@ -132,6 +134,8 @@ class Downstream(asyncio.Protocol):
         self._set_deadline()
         if self._exchange is not None:
             self._exchange.client_blocked(on=False)
+        elif self._tunnel is None and not self._lingering and not self._serving:
+            self._next()
 
     # The sweep
 
@@ -178,6 +182,8 @@ class Downstream(asyncio.Protocol):
         listener = self._listener
         self._serving = True
         while data and self._exchange is None and not self._lingering and not self._transport.is_closing():
+            if self._write_blocked:  # who reads no answers gets no more of them: `resume_writing` goes on
+                break
             try:
                 head = parse_request(data, listener.head_limits, searched)
                 searched = 0
@@ -199,8 +205,27 @@ class Downstream(asyncio.Protocol):
                 self._transport.close()
         elif not was_waiting:
             self.deadline = monotonic() + listener.limits.head_timeout
+        if self._write_blocked:
+            self._set_deadline()
+            if data:
+                if len(data) > _AHEAD_MAX:
+                    self._transport.pause_reading()
+                return
         if self._ended:
             self._transport.close()
+
+    def _next(self) -> None:
+        """Go on with what came ahead, or wait for the next request; not while the application reads no answers."""
+        if self._ahead:
+            if not self._write_blocked:
+                ahead, self._ahead = self._ahead, b""
+                if len(ahead) > _AHEAD_MAX:
+                    self._transport.resume_reading()
+                self._serve(ahead)
+        elif self._ended or self._listener.surroundings.draining:
+            self._transport.close()
+        elif not self._write_blocked:
+            self.deadline = monotonic() + self._listener.limits.keep_alive
 
     def _begin(self, head: RequestHead, data: bytes) -> bytes:
         """Start the exchange of one head; returns what lies beyond its body."""
@@ -300,19 +325,8 @@ class Downstream(asyncio.Protocol):
             return
         if self._held:
             self.hold(on=False)
-        if self._serving:
-            return
-        if self._ahead:
-            ahead = self._ahead
-            self._ahead = b""
-            if len(ahead) > _AHEAD_MAX:
-                self._transport.resume_reading()
-            self._serve(ahead)
-            return
-        if self._ended or listener.surroundings.draining:
-            self._transport.close()
-            return
-        self.deadline = monotonic() + listener.limits.keep_alive
+        if not self._serving:
+            self._next()
 
     def abort(self) -> None:
         """Reset the stream; the exchange knows."""

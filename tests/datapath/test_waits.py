@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually, slowly
-from tests.support.scripts import OK_BODY, stalls
+from tests.support.scripts import OK_BODY, replies, response, stalls
 from tests.support.stage import Case
 from tests.support.upstream import Request
 
@@ -248,3 +248,37 @@ async def test_a_stream_that_flows_slowly_is_not_idle(case: Case):
     case.upstream.answers(slow)
     answered = await case.ask(case.request())
     assert (answered.status, answered.body, answered.complete) == (200, b"x" * 10, True)
+
+
+PIPELINED = 600
+LARGE = b"x" * 65536
+
+
+@pytest.mark.case("D-165", "D-175")
+async def test_a_client_that_asks_on_and_reads_no_answers_is_not_answered_on(case: Case):
+    case.upstream.always(replies(response(LARGE)))
+    slow_before = await case.stage.process.metric("slow_clients_closed_total")
+    client = await case.connect(receive_buffer=4096)
+    sending = asyncio.create_task(client.send(case.request() * PIPELINED))
+
+    async def cut() -> bool:
+        return await case.stage.process.metric("slow_clients_closed_total") > slow_before
+
+    await eventually("the cut of the client that does not read", cut)
+    await asyncio.gather(sending, return_exceptions=True)
+    # What the kernel takes is not ours to hold back.
+    assert 0 < case.upstream_requests < PIPELINED // 2
+
+
+@pytest.mark.case("D-165", "D-175")
+async def test_a_client_that_asks_ahead_and_reads_late_gets_every_answer_in_its_turn(case: Case):
+    async def number(request: Request) -> None:
+        await request.send(response(request.target.ljust(len(LARGE), b"."), b"Content-Type: text/plain"))
+
+    case.upstream.always(number)
+    client = await case.connect()
+    await client.send(b"".join(case.request(target=b"/%d" % n) for n in range(PIPELINED)))
+    client.half_close()
+    bodies = [(await client.response()).body.rstrip(b".") for _ in range(PIPELINED)]
+    assert await client.is_closed()
+    assert bodies == [b"/%d" % n for n in range(PIPELINED)]
