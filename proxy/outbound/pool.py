@@ -139,6 +139,9 @@ class Pool:
         """A response is whole: the stream goes to who waits, else to rest."""
         if self._resumes and self.session is None:
             self.session = stream.session  # not sooner: TLS 1.3 sends the ticket after the handshake
+        if self._waiting and not stream.usable():  # the end of it came with the response
+            stream.discard()
+            return
         if self._waiting or self._idle_limit <= 0:
             self._offer(stream)
             return

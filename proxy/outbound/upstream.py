@@ -238,7 +238,9 @@ class Upstream(asyncio.Protocol):
 
         The loop may not have come to what the socket holds, so the kernel is asked: one call, half a microsecond.
         """
-        return not self._ended and not self._transport.is_closing() and not self._unread.poll(0)
+        if self._ended or self._transport.is_closing() or (self._tls is not None and self._tls.ended):
+            return False
+        return not self._unread.poll(0)
 
     def discard(self) -> None:
         """Close an idle stream politely."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.deadline import eventually
-from tests.support.scripts import OK_BODY
+from tests.support.scripts import OK_BODY, replies_then_fin, response
 
 if TYPE_CHECKING:
     from tests.lifecycle.conftest import Play
@@ -53,3 +54,25 @@ async def test_streams_that_were_turned_away_are_counted_and_leave_no_files(play
     assert await process.metric('local_replies_total{code="overloaded"}') == 20
     await eventually("the end of their files", lambda: process.open_files() <= before)
     assert case.upstream_requests == 2
+
+
+@pytest.mark.case("P-219", "P-220")
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_request_that_waits_for_a_stream_does_not_get_one_that_the_upstream_closed(play: Play, method: bytes):
+    case = await play(limits={"upstream_streams": 1})
+    answer = asyncio.Event()
+    case.upstream.answers(replies_then_fin(answer, response()))
+    first, second = await case.connect(), await case.connect()
+    await first.send(case.request())
+    before_it = await case.upstream.arrived()
+    await second.send(case.request(b"Content-Length: 5", method=method, body=b"hello"))
+
+    async def waits() -> bool:
+        return await case.stage.process.metric("in_flight_requests") == 2
+
+    await eventually("a request that waits for the only stream", waits)
+    async with case.stage.process.frozen():  # so that it finds the response with the end of the stream behind it
+        answer.set()
+        await eventually("the upstream's end of the stream", lambda: before_it.finished)
+    assert [(await client.response()).status for client in (first, second)] == [200, 200]
+    assert [(request.method, request.stream.number) for request in case.upstream.requests] == [(b"GET", 1), (method, 2)]
