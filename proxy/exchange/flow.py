@@ -121,7 +121,7 @@ class Exchange:
         """The request's body breaks its framing or stays away: answer if nothing was relayed, else end both sides."""
         if self._phase is _OVER:
             return
-        if self._relayed or self._phase is _BODY:
+        if self._phase is _BODY:
             self._record.status = self._record.status or refusal.problem.status
             self._end_upstream()
             self._close_record()
@@ -295,10 +295,10 @@ class Exchange:
         if held is None:
             return
         self._held = None
-        self._relay(held.head, held.body, done=held.done)
         if stream is not None:
-            stream.hold(on=False)
-        elif not held.done:  # the upstream broke off while its response was held
+            stream.hold(on=False)  # first: what is relayed may block the client, and that holds the stream again
+        self._relay(held.head, held.body, done=held.done)
+        if stream is None and not held.done:  # the upstream broke off while its response was held
             self._close_record()
             self._client.abort()
 
@@ -358,15 +358,14 @@ class Exchange:
         self._stream = None
         if self._phase is _OVER:
             return
+        judged = self._judgement is not None
         if self._judgement is not None:
             self._judgement.give_up(Unread.BROKEN_OFF)
         if self._phase is _BODY:
             self._close_record()
             self._client.abort()
-            return
-        if self._phase is _RENEWAL:  # the held response stays incomplete; the second attempt does not need it
-            return
-        self._answer(refusal)
+        elif not judged and self._phase is not _RENEWAL:  # a second attempt does not need what broke off
+            self._answer(refusal)
 
     # An upgrade
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.support.deadline import awaiting
-from tests.support.scripts import OK_BODY, echoes, replies, replies_early, response, unauthorized
+from tests.support.scripts import OK_BODY, echoes, replies, replies_early, replies_then_resets, response, unauthorized
 from tests.support.stage import Case
 from tests.support.upstream import Request
 
@@ -232,6 +232,27 @@ async def test_a_refusal_after_an_expectation_was_met_is_relayed(case: Case):
     relayed = await client.response("POST")
     assert (relayed.status, relayed.values(b"proxy-status")) == (401, [NOT_REPLAYABLE])
     assert case.upstream_requests == 1
+
+
+@pytest.mark.case("P-240", "R-368")
+@pytest.mark.connection(
+    auth_errors={"any": [{"status": [401]}], "never": [{"status": [401], "path": "error", "values": ["keep"]}]}
+)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_refusal_that_breaks_off_while_it_is_read_is_replayed_with_the_token_that_others_got(
+    case: Case, method: bytes
+):
+    others_have_a_token = asyncio.Event()
+    begun = b'HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{"error": '
+    case.upstream.answers(replies_then_resets(begun, others_have_a_token), replies(unauthorized()))
+    client = await case.connect()
+    await client.send(case.request(length(5), method=method, body=b"hello"))
+    await case.upstream.arrived()
+    assert (await case.ask(case.request())).status == 200
+    others_have_a_token.set()
+    answered = await client.response(method.decode())
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    assert (case.upstream_requests, case.token_requests) == (4, 2)
 
 
 @pytest.mark.case("P-237")

@@ -54,6 +54,18 @@ async def test_a_fin_inside_the_head_reaches_no_upstream(case: Case):
     assert (case.upstream_requests, case.token_requests) == (0, 0)
 
 
+@pytest.mark.case("D-164", "P-217")
+async def test_a_body_that_is_malformed_is_answered_also_after_an_interim_response(case: Case):
+    case.upstream.answers(replies_early(CONTINUE, asyncio.Event()))
+    client = await case.connect()
+    await client.send(case.request(EXPECT, b"Transfer-Encoding: chunked", method=b"POST"))
+    await client.read_until(CONTINUE)
+    await client.send(b"ZZ\r\n")
+    refused = await client.response("POST")
+    assert (refused.status, refused.code) == (400, "bad_request")
+    assert await client.is_closed()
+
+
 @pytest.mark.case("D-165")
 @pytest.mark.parametrize("count", [2, 1000])
 async def test_pipelined_requests_are_answered_in_order(case: Case, count: int):
