@@ -68,7 +68,9 @@ class Tunnel:
 
     def lost(self) -> None:
         """One side was reset or stayed silent for too long: end both."""
-        if not self._closed:
+        if self._ended_upstream:
+            self.close()  # a reset would destroy what the upstream said before its end and the client has not read
+        elif not self._closed:
             self._closed = True
             self._upstream.close()
             self._client.abort()

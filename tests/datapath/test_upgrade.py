@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import ssl
 
 import pytest
+import trustme
 
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually
@@ -15,6 +18,7 @@ from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+AUTHORITY = trustme.CA()
 SETTINGS = {"limits": {"tunnel_idle": "1s"}}
 ASKED = [
     b"Connection: keep-alive, Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
@@ -89,6 +93,35 @@ async def test_the_last_words_of_a_half_closed_tunnel_arrive(case: Case):
     client = await upgraded(case)
     client.half_close()
     assert await client.read_rest() == b"goodbye"
+
+
+def tls_of_the_upstream() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.mark.case("W-271")
+@pytest.mark.connection(base_url="https://localhost:PORT", tls={"ca": AUTHORITY.cert_pem.bytes().decode()})
+@pytest.mark.parametrize("case", [pytest.param(tls_of_the_upstream(), id="tls")], indirect=True)
+async def test_the_last_words_of_an_upstream_that_ends_its_tls_arrive(case: Case):
+    words = random.Random(1).randbytes(1 << 19)  # the kernel takes it, the client does not yet
+
+    async def says_goodbye(request: Request) -> None:
+        request.finished = True
+        transport = request.stream.transport
+        await request.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", words
+        )
+        transport.close()  # close_notify, and a FIN right behind it, as most servers do
+        transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    case.upstream.answers(says_goodbye)
+    client = await case.connect(receive_buffer=4096)
+    await client.send(case.request(*ASKED))
+    await client.read_until(b"\r\n\r\n")
+    assert await client.read_rest() == words
+    assert not client.was_reset
 
 
 @pytest.mark.case("W-271", "D-178")
