@@ -324,6 +324,8 @@ class Exchange:
         self._streams = not done
         if done:
             self._finish()
+        else:
+            self._upload.drop()  # there is no second attempt any more, and this response may last for hours
 
     def _interim_response(self, head: ResponseHead, rest: bytes) -> None:
         self._interim += 1

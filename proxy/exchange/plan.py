@@ -147,7 +147,7 @@ def all_hidden() -> tuple[bytes, ...]:
 
 def _secrets(connection: Connection) -> tuple[bytes, ...]:
     iclient = connection.iclient
-    secrets = [connection.password, *(secret for _, secret in connection.secrets)]
+    secrets = [connection.password, connection.refresh_token, *(secret for _, secret in connection.secrets)]
     if iclient is not None:
         secrets += (iclient.client_secret, *(secret for _, secret in iclient.secrets))
     return _worth_hiding(secret for secret in secrets if secret is not None)

@@ -255,6 +255,22 @@ async def test_a_refusal_that_breaks_off_while_it_is_read_is_replayed_with_the_t
     assert (case.upstream_requests, case.token_requests) == (4, 2)
 
 
+@pytest.mark.case("D-180")
+@pytest.mark.connection(replay={"body_limit": "200KiB"})
+async def test_a_response_that_lasts_holds_none_of_the_memory_for_replays(case: Case):
+    large, ends = b"x" * 200 * 1024, asyncio.Event()
+    case.upstream.answers(replies(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1", ends, b"2"))
+    lasting = await case.connect()
+    await lasting.send(case.request(length(len(large)), method=b"POST", body=large))
+    await lasting.read_until(b"\r\n\r\n1")
+    case.upstream.refused_tokens.add(case.token(1))
+    answered = await case.ask(case.request(length(len(large)), method=b"POST", body=large))
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    ends.set()
+    await lasting.read_until(b"2")
+    assert (case.upstream_requests, case.token_requests) == (3, 2)
+
+
 @pytest.mark.case("P-237")
 @pytest.mark.connection(replay={"methods": "idempotent"})
 @pytest.mark.parametrize(
