@@ -385,14 +385,15 @@ class Downstream(asyncio.Protocol):
     def _close_gracefully(self, *, linger: bool = False) -> None:
         """Close so that what was written is read: half-close, then discard for a moment what still comes."""
         self._exchange = None
+        is_paused = self._held or len(self._ahead) > _AHEAD_MAX  # what is left in the socket would make it a reset
         self._ahead = b""
         if self._lingering or self._transport.is_closing():
             return
-        if self._ended or (self._body.done and not self._held and not linger):
+        if self._ended or (self._body.done and not is_paused and not linger):
             self._transport.close()
             return
         self._lingering = True
-        if self._held:
+        if is_paused:
             self._held = False
             self._transport.resume_reading()
         if self._transport.can_write_eof():

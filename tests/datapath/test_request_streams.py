@@ -110,6 +110,24 @@ async def test_a_malformed_request_behind_good_ones_is_answered_in_its_turn(case
 
 
 @pytest.mark.case("D-166")
+async def test_much_that_follows_a_request_that_closes_is_ignored_without_a_reset(case: Case):
+    gate = asyncio.Event()
+    case.upstream.answers(replies(gate, response()))
+    client = await case.connect()
+    ahead = case.request(target=b"/second") * 20_000
+    sending = asyncio.create_task(client.send(case.request(b"Connection: close") + ahead))
+    await case.upstream.arrived()
+    gate.set()
+    answered = await client.response()
+    assert (answered.status, answered.body, answered.closes) == (200, OK_BODY, True)
+    assert await client.is_closed()
+    assert not client.was_reset
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    assert [request.target for request in case.upstream.requests] == [b"/x"]
+
+
+@pytest.mark.case("D-166")
 async def test_what_follows_a_request_that_closes_is_ignored(case: Case):
     client = await case.connect()
     await client.send(case.request(b"Connection: close") + case.request(target=b"/second"))
