@@ -38,7 +38,10 @@ def decoded(body: bytes, codings: tuple[bytes, ...], limit: int) -> bytes:
             case b"gzip" | b"x-gzip":
                 body = _gunzipped(body, limit)
             case b"deflate":
-                body = _inflated(body, limit, zlib.MAX_WBITS if _has_zlib_header(body) else -zlib.MAX_WBITS)[0]
+                window = zlib.MAX_WBITS if _has_zlib_header(body) else -zlib.MAX_WBITS
+                body, rest = _inflated(body, limit, window)
+                if rest:
+                    raise UnreadableError(Unread.CODING)
             case b"br":
                 body = _from_brotli(body, limit)
             case b"zstd":

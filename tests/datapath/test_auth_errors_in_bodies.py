@@ -309,6 +309,7 @@ BLANKS = b" " * 40_000
         pytest.param(b"gzip", gzip.compress(DEAD)[:-5], id="gzip-cut"),
         pytest.param(b"gzip", gzip.compress(DEAD) + b"xx", id="gzip-and-more"),
         pytest.param(b"deflate", b"\x78\x9c\x00", id="not-deflate"),
+        pytest.param(b"deflate", zlib.compress(DEAD) + b"xx", id="deflate-and-more"),
         pytest.param(b"br", DEAD, id="not-br"),
         pytest.param(b"br", brotli.compress(DEAD)[:-3], id="br-cut"),
         pytest.param(b"zstd", gzip.compress(DEAD), id="wrong-label"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 
 import pytest
 from hypothesis import example, given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.definitions.json_path import compile_path
 from proxy.definitions.models import AuthErrorRule, AuthErrors
 from proxy.definitions.xpath import XPath
-from proxy.exchange.classify import Classifier
+from proxy.exchange.classify import Classifier, challenge_errors
 from proxy.exchange.codings import decoded
 from proxy.exchange.document import DEPTH_MAX, Found, Unread, UnreadableError, may_be_asked, read_document
 from proxy.exchange.inspection import Bounds, Inspection
@@ -128,3 +129,29 @@ def test_a_beginning_that_may_become_json_is_waited_for(beginning: bytes):
 def test_a_beginning_of_markup_is_not_waited_for_without_an_xpath(beginning: bytes):
     assert not may_be_asked(beginning, json=True, xml=False)
     assert may_be_asked(beginning, json=False, xml=True)
+
+
+@pytest.mark.case("P-417")
+@pytest.mark.parametrize(
+    "value", [b"a" * 4096, b'a="' + b"x" * 4090, b'"' + b'\\"' * 2047, b"a " * 2048, b"a= " * 1365]
+)
+def test_a_challenge_that_nearly_matches_everywhere_costs_no_more_than_its_length(value: bytes):
+    began = process_time()
+
+    assert challenge_errors((value,) * 15) == frozenset()
+
+    assert process_time() - began < 0.3  # a head of 64 KiB took 1.7 s
+
+
+@pytest.mark.case("P-417")
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'Bearer realm="x", error="invalid_token"',
+        b"Bearer error=invalid_token",
+        b'Basic realm="error=no", Bearer error = "invalid_token", x="never ends, error=no',
+        b'Bearer x-error="no", Error="invalid_token"',
+    ],
+)
+def test_an_error_is_found_in_well_formed_and_in_odd_challenges(value: bytes):
+    assert challenge_errors((value,)) == {b"invalid_token"}
