@@ -168,17 +168,15 @@ class AuthErrorsKind(Kind[AuthErrors]):
         for rule, where in written:
             if not _reachable(rule, never):
                 reading.fault(where, "rule_never_matches", _unreachable(rule))
-        seen: set[str] = set()
+        added = AuthErrors().any if all(rule.status is None for rule, _ in written) else ()
+        seen = {rule.name for rule in added}
         for rule, where in (*written, *never_written):
             if rule.name in seen:
                 reading.fault(
                     where, "duplicate_name", f"two rules are named {shown(rule.name)}; each name is a label of its own"
                 )
             seen.add(rule.name)
-        rules = tuple(rule for rule, _ in written)
-        if all(rule.status is None for rule in rules):
-            rules = (*rules, *AuthErrors().any)
-        return AuthErrors(any=rules, never=never)
+        return AuthErrors(any=(*(rule for rule, _ in written), *added), never=never)
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "array", "items": RULE.schema()}, LONG.schema()]}
