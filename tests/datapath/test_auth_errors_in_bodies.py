@@ -13,7 +13,7 @@ import brotli
 import pytest
 import zstandard
 
-from tests.support.deadline import awaiting
+from tests.support.deadline import awaiting, eventually
 from tests.support.scripts import OK_BODY, replies, replies_then_fin, replies_then_resets, response
 from tests.support.stage import Case
 from tests.support.upstream import Request
@@ -479,6 +479,43 @@ async def test_an_application_that_leaves_while_a_body_is_read_ends_the_upstream
         await case.upstream.requests[0].gone()
     case.upstream.requests[0].stream.task.cancel()
     assert (case.upstream_requests, case.token_requests) == (1, 1)
+
+
+@pytest.mark.case("D-176", "D-180", "P-241")
+@pytest.mark.connection(auth_errors=RULES, replay={"body_limit": "600KiB"})
+async def test_whoever_leaves_at_whatever_moment_gives_the_memory_for_replays_back(case: Case):
+    body = b"x" * 600 * 1024  # the memory is for one of them
+    asked = case.request(b"Content-Length: %d" % len(body), method=b"POST", body=body)
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n"
+    never = asyncio.Event()
+    moments = {
+        "before the response": replies(never),
+        "while its body is read": replies(head + b'{"error": ', never),
+        "after an interim response": replies(b"HTTP/1.1 103 Early Hints\r\n\r\n", never),
+        "within the response": replies(head + b"no error" + b" " * 20, never),
+    }
+    for number, script in enumerate(moments.values(), 1):
+        case.upstream.answers(script)
+        client = await case.connect()
+        await client.send(asked)
+        request = await case.upstream.arrived(number)
+        await eventually("the whole upload", lambda request=request: request.body_complete)
+        client.reset()
+        await request.gone()
+    case.upstream.answers(replies_then_resets(head + b'{"error": '))
+    assert (await case.ask(asked)).complete is False
+    left = await case.connect()
+    await left.send(asked[:-1])
+    left.reset()
+    await eventually("nothing under way", lambda: nothing_under_way(case))
+    case.upstream.answers(replies(said(DEAD)))
+    before = case.upstream_requests
+    answered = await case.ask(asked)
+    assert (answered.status, case.upstream_requests, case.token_requests) == (200, before + 2, 2)
+
+
+async def nothing_under_way(case: Case) -> bool:
+    return await case.stage.process.metric("in_flight_requests") == 0
 
 
 @pytest.mark.case("P-243")
