@@ -9,6 +9,7 @@ from proxy.errors import TokenUnavailable
 from proxy.oauth.device import INTERVAL, Device
 from proxy.oauth.failure import Failure, Outcome, Remedy
 from proxy.problem import PROBLEMS
+from proxy.tokens.unavailable import closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Consent:
         self._expect = expect
         self._tasks: set[asyncio.Task[Failure | None]] = set()
         self._device: asyncio.Task[None] | None = None
+        self._closed = False
 
     def expected(self, seconds: float) -> None:
         """Somebody is about to authorize: for that long requests wait for the outcome."""
@@ -58,6 +60,8 @@ class Consent:
 
         It is a task of its own: a browser that leaves does not lose the grant, since the code is good only once.
         """
+        if self._closed:
+            raise closing().refusal()
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._redeem(authorization, callback), name=f"authorization:{self._connection}")
         self._tasks.add(task)
@@ -73,7 +77,10 @@ class Consent:
         if isinstance(outcome, Failure):
             detail = f"The authorization server gave no user code: {outcome.code}."
             raise TokenUnavailable(PROBLEMS["authorization_failed"], detail)
-        await self._end_device()  # its code is void for the human, who looks at the new one
+        while self._device is not None:  # another may begin while one is being ended
+            await self._end_device()  # its code is void for the human, who looks at the new one
+        if self._closed:  # meanwhile, by a reload: nobody would ever end what began now
+            raise closing().refusal()
         self._expect(outcome.expires_in)
         loop = asyncio.get_running_loop()
         self._device = loop.create_task(self._await_consent(outcome), name=f"device:{self._connection}")
@@ -87,6 +94,7 @@ class Consent:
 
     async def close(self) -> None:
         """Wait for nobody any more."""
+        self._closed = True
         await self._end_device()
         for task in self._tasks:
             task.cancel()

@@ -204,10 +204,12 @@ class Keeper:
 
         What a renewal brings that is under way now is given back when it comes.
         """
-        grant = await self.issuer.forget()
-        self._epoch += 1
-        self._advance(Revoked())
-        self._answer(self._why())
+        try:
+            grant = await self.issuer.forget()
+        finally:  # also where the store fails: the tokens are not used any more
+            self._epoch += 1
+            self._advance(Revoked())
+            self._answer(self._why())
         codes = await self.issuer.give_back(grant)
         self._journal.revoked(codes)
         return codes
@@ -336,6 +338,9 @@ class Keeper:
                 self._tell(renewal)
         elif renewal is not None:
             self._drop(renewal)
+            if epoch == self._epoch:
+                # What replaced it may never come, where a store fails or a device is given up: nobody waits for that.
+                self._land(Failed(Failure(Outcome.OTHER_ERROR, "revoked_meanwhile"), refreshable=renewal.refreshable))
 
     def _drop(self, renewal: Renewal) -> None:
         """Give back what came too late, without anybody waiting for that."""

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from proxy.access_token import Refused
-from proxy.definitions.models import Span
+from proxy.definitions.models import Span, Tls
 from proxy.errors import TokenUnavailable
 from proxy.outbound.resolve import Resolver
 from proxy.secret import Secret
@@ -739,3 +739,33 @@ async def test_the_counters_are_all_there_from_the_start():
         assert set(keeper.counters.requests.values()) == {0}
         assert keeper.counters.duration.counts == [0] * (len(keeper.counters.duration.bounds) + 1)
         assert math.isclose(keeper.counters.duration.total, 0.0)
+
+
+@pytest.mark.case("T-96")
+async def test_a_client_that_is_refused_in_the_header_is_not_tried_in_the_body():
+    async with (
+        AuthorizationServer(default=error("invalid_client", 401)) as server,
+        kept(connection_to(server)) as keeper,
+    ):
+        for _ in range(2):
+            with pytest.raises(TokenUnavailable):
+                await keeper.renew()
+
+        assert [(asked.basic, asked.form) for asked in server.asked] == [
+            ("app:canary-secret", {"grant_type": "client_credentials"})
+        ] * 2
+
+
+@pytest.mark.case("T-402")
+@pytest.mark.parametrize(("certificate", "told"), [(None, 1), ("-----BEGIN CERTIFICATE-----", 0)])
+async def test_a_token_that_may_be_bound_to_a_certificate_is_refused_with_one_hint(certificate, told):
+    written = {"tls": Tls(client_cert=certificate)}
+    async with AuthorizationServer() as server:
+        connection = connection_to(server, written=written, client_auth="tls_client_auth", client_secret=None)
+        with structlog.testing.capture_logs() as lines:
+            async with kept(connection) as keeper:
+                for _ in range(2):
+                    await token_of(keeper)
+                    keeper.refused(keeper.take())
+
+    assert len([line for line in lines if "tls.client_cert" in line.get("hint", "")]) == told

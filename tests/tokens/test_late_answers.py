@@ -6,6 +6,7 @@ import pytest
 
 from proxy.secret import Secret
 from proxy.tokens.states import State
+from proxy.tokens.store.memory import MemoryStore
 from tests.support.authorization_server import AuthorizationServer, error, respond, token, when
 from tests.support.deadline import awaiting, eventually
 from tests.tokens.kept import connection_to, kept, token_of, waiting
@@ -190,3 +191,52 @@ async def test_what_only_a_human_can_replace_is_given_up_for_nothing_but_invalid
 
         assert [asked.form["refresh_token"] for asked in server.asked] == ["seed", "seed"]
         assert keeper.take().value.reveal() == "token-2"
+
+
+async def _disk_is_full(_store, _grant):
+    raise OSError(28, "no space left")
+
+
+@pytest.mark.case("T-99")
+async def test_a_revocation_that_the_store_does_not_survive_does_not_hold_up_the_connection(monkeypatch):
+    gate = asyncio.Event()
+    async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
+        server.script(when(gate, token("late")), token("afterwards"))
+        [request] = await waiting(keeper, 1)
+        await server.was_asked(1)
+        monkeypatch.setattr(MemoryStore, "save", _disk_is_full)
+        with pytest.raises(OSError, match="no space"):
+            await keeper.revoke()
+        gate.set()
+
+        await asyncio.wait([request])
+        assert await token_of(keeper) == "afterwards"
+
+
+@pytest.mark.case("A-344")
+async def test_an_authorization_that_the_store_does_not_survive_does_not_hold_up_the_connection(monkeypatch):
+    gate = asyncio.Event()
+    async with AuthorizationServer() as server, kept(interactive(server, seed=Secret("seed"))) as keeper:
+        server.script(when(gate, token("late")), token("new", refresh_token="new"))
+        [request] = await waiting(keeper, 1)
+        await server.was_asked(1)
+        monkeypatch.setattr(MemoryStore, "save", _disk_is_full)
+        with pytest.raises(OSError, match="no space"):
+            await keeper.consent.redeem(code(), {})
+        gate.set()
+
+        assert (await refusal(request)).problem.code == "authorization_required"
+
+
+async def test_a_device_flow_that_began_before_its_connection_went_is_not_waited_for():
+    gate = asyncio.Event()
+    async with AuthorizationServer() as server, kept(interactive(server, grant="device_code")) as keeper:
+        server.script(when(gate, device(interval=0.01)))
+        asking = asyncio.create_task(keeper.consent.device(), name="device")
+        await server.was_asked(1)
+        await keeper.close()
+        gate.set()
+
+        assert (await refusal(asking)).problem.code == "token_unavailable"
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("device:")]
+        assert (await refusal(keeper.consent.redeem(code(), {}))).problem.code == "token_unavailable"
