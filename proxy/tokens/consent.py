@@ -107,7 +107,10 @@ class Consent:
             await asyncio.gather(device, return_exceptions=True)
 
     async def _redeem(self, authorization: Authorization, callback: dict[str, str]) -> Failure | None:
-        return self._took(await self._issuer.redeem(authorization, callback))
+        try:
+            return self._took(await self._issuer.redeem(authorization, callback))
+        finally:
+            self._expect(0.0)  # also where a store fails: nobody waits for what has ended
 
     async def _await_consent(self, device: Device) -> None:
         """Poll until the human has decided, or the code has expired (RFC 8628 §3.5)."""
@@ -134,11 +137,9 @@ class Consent:
         """Hand over what an authorization brought; one that brought nothing leaves everything as it is."""
         if isinstance(renewal.result, Failure):
             self._journal.failed(renewal, renewal.result, None)
-            self._expect(0.0)
             return renewal.result
         if renewal.stale:
             self._drop(renewal)
-            self._expect(0.0)
             return _SUPERSEDED
         self._adopt(renewal)
         self._journal.note("authorized", "someone authorized this connection")
