@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,6 +53,11 @@ class Keyring:
         self.first: Final = key_id(raw[0])
         # Held only so that a log line that has one of them is cleaned.
         self._kept = tuple(Secret(word) for word in written)
+
+    @classmethod
+    def of(cls, keys: Secret) -> Self:
+        """Take the keys out of a secret; raises `SealError`."""
+        return cls(keys.reveal())
 
     @property
     def ids(self) -> tuple[str, ...]:

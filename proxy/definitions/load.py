@@ -19,6 +19,7 @@ from proxy.definitions.notation.reading import Reading, UnreadableError
 from proxy.definitions.notation.shapes import Block, Fields
 from proxy.definitions.redirects import check_redirects
 from proxy.definitions.routes import check_routes, route
+from proxy.definitions.stores import store
 from proxy.definitions.table import TOP, merge_files
 from proxy.errors import DefinitionsError, Fault
 
@@ -126,6 +127,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
     check_routes(routes, reading)
     listening = _listeners(top, routes, reading)
     check_redirects([one for one in (*registrations.values(), *inline) if one is not None], listening.admin, reading)
+    kept = store(top, reading)
     if reading.faults:
         return None
     return Definitions(
@@ -134,6 +136,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         log=Log(**top.values["log"].values) if "log" in top.values else Log(),
         shutdown=Shutdown(**top.values["shutdown"].values) if "shutdown" in top.values else Shutdown(),
         limits=limits,
+        store=kept,
         connections=tuple(connections),
     )
 

@@ -384,6 +384,14 @@ class Connection:
     allow_insecure: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FileStore:
+    """Grants are kept in the folder `path`, encrypted with the first of `keys` (base64, separated by commas)."""
+
+    path: Path
+    keys: Secret
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definitions:
     """Everything the loader read, resolved and checked."""
@@ -393,4 +401,5 @@ class Definitions:
     log: Log = Log()
     shutdown: Shutdown = Shutdown()
     limits: Limits = Limits()
+    store: FileStore | None = None  # None: in memory
     connections: tuple[Connection, ...] = ()

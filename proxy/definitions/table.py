@@ -12,6 +12,7 @@ from proxy.definitions.listeners import LISTENERS
 from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, Size, Whole
 from proxy.definitions.notation.nodes import Mapping, Node, Scalar, shown
 from proxy.definitions.notation.shapes import EXTENSION, AutoOr, Block, Key, as_mapping
+from proxy.definitions.stores import STATE_DIR, STORE
 
 if TYPE_CHECKING:
     from proxy.definitions.notation.reading import Reading
@@ -161,12 +162,8 @@ TOP: Final = Block(
             "Laid under each iClient and connection, key by key.",
         ),
         "listeners": Key(LISTENERS, "Where the proxy listens."),
-        "store": Key(
-            Block(
-                "store", {"kind": Key(Choice(("memory",), "store.kind"), "Where grants are kept.", default="memory")}
-            ),
-            "Token store.",
-        ),
+        "state_dir": STATE_DIR,
+        "store": Key(STORE, "Token store."),
         "log": Key(
             Block(
                 "log",

@@ -39,6 +39,7 @@ class ProcessCounters:
     tunnels_open: int = 0
     local_replies: dict[str, int] = field(default_factory=dict)
     slow_clients_closed: int = 0
+    store_errors: dict[str, int] = field(default_factory=dict)
 
 
 class ExchangeRecord:

@@ -144,6 +144,9 @@ class Metrics:
         yield text.head("local_replies", "counter", "Answers of the proxy itself, by their code.")
         for code, count in (dict.fromkeys(PROBLEMS, 0) | process.local_replies).items():
             yield f'{_PREFIX}local_replies_total{{code="{_escape(code)}"}} {count}\n'
+        yield text.head("store_errors", "counter", "What could not be done with a stored grant.")
+        for operation, count in process.store_errors.items():
+            yield f'{_PREFIX}store_errors_total{{operation="{operation}"}} {count}\n'
         last = self._last_reload
         yield text.head("config_last_reload_successful", "gauge", "1 if the definitions last read were applied.")
         yield f"{_PREFIX}config_last_reload_successful {int(last.successful)}\n"

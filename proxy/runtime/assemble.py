@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
     from proxy.tokens.keeper import Keeper
+    from proxy.tokens.store.file import GrantFolder
 
 NO_CONNECTION: Final = "-"
 _REPLAY_MEMORY_MAX: Final = 64 * 1024 * 1024
@@ -81,6 +82,7 @@ class Workshop:
         entropy: random.Random,
         recorder: Recorder | None,
         resolver: NameResolver,
+        grants: GrantFolder | None = None,
     ) -> None:
         limits = settings.limits
         tag = f"iclient-proxy-{os.urandom(4).hex()}"
@@ -90,6 +92,8 @@ class Workshop:
         self.randbytes = entropy.randbytes
         self._resolver = resolver
         self._limits = limits
+        self._grants = grants
+        self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
         # Where a browser finds the admin listener: known when that is bound.
@@ -99,7 +103,7 @@ class Workshop:
         self.sweep = Sweep(self._loop, monotonic)
         self.surroundings = Surroundings(
             self._loop,
-            ProcessCounters(),
+            ProcessCounters(store_errors=grants.errors if grants is not None else {}),
             ConnectionCounters(NO_CONNECTION),  # of requests that no connection claims
             recorder,
             ReplayMemory(replay_memory(limits)),
@@ -130,6 +134,7 @@ class Workshop:
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
                 admin_base=lambda: self.admin_base,
+                grants=self._grants,
             )
             if connection.iclient is not None
             else None

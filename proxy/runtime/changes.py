@@ -59,7 +59,7 @@ def changes(running: Definitions, wanted: Definitions) -> Changes:
 
 
 def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, tuple[str, ...]]:
-    differing = ["via"] if running.via != wanted.via else []
+    differing = [name for name in ("via", "store") if getattr(running, name) != getattr(wanted, name)]
     for section in _FIXED:
         was, would_be = getattr(running, section), getattr(wanted, section)
         differing += [
@@ -83,6 +83,7 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
     after = replace(
         wanted,
         via=running.via,
+        store=running.store,
         limits=running.limits,
         log=running.log,
         shutdown=running.shutdown,

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Connection, IClient, Limits
+    from proxy.definitions.models import Connection, Definitions, IClient, Limits
     from proxy.outbound.token_endpoint import Resolver
+    from proxy.tokens.store.file import GrantFolder
 
 # Seconds over which the first renewals of all connections are spread.
 PREFETCH: Final = 1.0
@@ -42,23 +43,27 @@ def keeper_for(
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
+    grants: GrantFolder | None = None,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
     spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
     `admin_base` tells where a browser finds the admin listener once it is bound.
+    `grants` is where grants outlive the process; without it they do not.
     """
     iclient = connection.iclient
     if iclient is None:
         raise ValueError(f"connection {connection.name} needs no token")
+    stored = grants.store(connection, iclient) if grants is not None else None
+    held = stored.held if stored is not None else None
     endpoint = TokenEndpoint(iclient, limits, resolver)
     issuer = Issuer(
         connection,
         iclient,
         endpoint=endpoint,
         discovery=Discovery(iclient, endpoint, clock, limit=limits.token_answer),
-        store=MemoryStore(),
+        store=stored if stored is not None else MemoryStore(),
         clock=clock,
         sources=Sources(random.random, random.randbytes, lambda: redirect_url(iclient, connection, admin_base())),
         limit=limits.token_answer,
@@ -73,9 +78,18 @@ def keeper_for(
         chance=random.random,
         prefetch=prefetch if connection.prefetch else None,
         scope=iclient.scope_delimiter.join(connection.scopes),
-        authorized=iclient.grant_type not in BROUGHT or connection.refresh_token is not None,
+        authorized=iclient.grant_type not in BROUGHT
+        or (connection.refresh_token if held is None else held.refresh_token) is not None,
         hint=_BOUND if iclient.client_auth == "tls_client_auth" and connection.tls.client_cert is None else "",
     )
+
+
+def forgotten(definitions: Definitions) -> tuple[str, ...]:
+    """Return the connections whose grant a restart loses: a human or the operator brought it, memory keeps it."""
+    if definitions.store is not None:
+        return ()
+    connections = definitions.connections
+    return tuple(each.name for each in connections if each.iclient is not None and each.iclient.grant_type in BROUGHT)
 
 
 def policy_of(iclient: IClient, limits: Limits) -> Policy:

@@ -29,7 +29,8 @@ _FORGETS: Final = "The store is memory: a restart loses this grant, or what its 
 class RunningProxy:
     """Fills the ports of `admin` and feeds the metrics.
 
-    `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew.
+    `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew;
+    `forgets`: a restart loses grants.
     """
 
     def __init__(
@@ -39,12 +40,15 @@ class RunningProxy:
         authorizations: Authorizations,
         stop: Callable[[], None],
         reload: Callable[[], Awaitable[Applied | Rejected]],
+        *,
+        forgets: bool,
     ) -> None:
         self._parts = parts
         self._surroundings = surroundings
         self._authorizations = authorizations
         self._stop = stop
         self._reload = reload
+        self._forgets = forgets
 
     @property
     def ports(self) -> Ports:
@@ -53,7 +57,7 @@ class RunningProxy:
 
     def connections(self) -> list[ConnectionStatus]:
         """Return every connection's status."""
-        return [_status(part) for part in self._parts().values()]
+        return [_status(part, forgets=self._forgets) for part in self._parts().values()]
 
     async def renew(self, name: str) -> None:
         """Renew the token of a connection that has one; raises `TokenUnavailable`."""
@@ -113,7 +117,7 @@ class _TokenRequests:
         self.duration: Histogram = counters.duration
 
 
-def _status(part: Part) -> ConnectionStatus:
+def _status(part: Part, *, forgets: bool) -> ConnectionStatus:
     connection, iclient, keeper = part.connection, part.connection.iclient, part.keeper
     if iclient is None or keeper is None:
         return ConnectionStatus(connection.name, required=connection.required, prefetch=connection.prefetch)
@@ -134,7 +138,7 @@ def _status(part: Part) -> ConnectionStatus:
         authorize_url=f"/oauth/start/{connection.name}" if iclient.grant_type in INTERACTIVE else None,
         can_revoke=keeper.can_revoke and snapshot.had_token,
         can_authorize=iclient.grant_type in INTERACTIVE,
-        warnings=(_FORGETS,) if iclient.grant_type in BROUGHT else (),
+        warnings=(_FORGETS,) if forgets and iclient.grant_type in BROUGHT else (),
     )
 
 

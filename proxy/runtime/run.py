@@ -20,6 +20,7 @@ from proxy.definitions.load import load
 from proxy.observe.logging import configure
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
+from proxy.runtime.keepers import forgotten
 from proxy.runtime.service import Service
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
+    from proxy.definitions.models import FileStore
     from proxy.exchange.record import Recorder
+    from proxy.tokens.store.file import GrantFolder
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
@@ -100,14 +103,32 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _grants(settings: FileStore | None, entropy: random.Random) -> GrantFolder | None:
+    """Open the store on disk, if there is one; it is held until the process ends. Raises `MachineError`."""
+    if settings is None:
+        return None
+    # It loads cryptography, which a store in memory does without.
+    from proxy.tokens.store.file import GrantFolder
+
+    return GrantFolder(settings, entropy.randbytes)
+
+
 async def _serve(
     loaded: Loaded, read: Callable[[], Loaded], clock: Clock, recorder: Recorder | None, hung_up: list[int]
 ) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
+    if names := forgotten(loaded.definitions):
+        log.warning("grants_in_memory", connections=", ".join(names), remedy="store: {kind: file} keeps them")
+    entropy = random.SystemRandom()
     workshop = Workshop(
-        loaded.definitions, clock=clock, entropy=random.SystemRandom(), recorder=recorder, resolver=Resolver()
+        loaded.definitions,
+        clock=clock,
+        entropy=entropy,
+        recorder=recorder,
+        resolver=Resolver(),
+        grants=_grants(loaded.definitions.store, entropy),
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
     service = Service(workshop, assembly, read, clock)

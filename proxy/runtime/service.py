@@ -63,6 +63,7 @@ class Service:
             BrowserAuthorizations(lambda: self._assembly.parts, workshop.randbytes, clock.monotonic),
             self.stop,
             self.reload,
+            forgets=workshop.forgets,
         )
         self._health = Health(self._operations.connections)
 

@@ -25,7 +25,9 @@ REVEALING = {
     "proxy/oauth/revoke.py": "a token goes to the revocation endpoint",
     "proxy/observe/redact.py": "finished log lines are searched for every secret that is alive",
     "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
+    "proxy/sealing.py": "the keys that seal are handed to the cipher",
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
+    "proxy/tokens/store/record.py": "a grant is encrypted, and the seed of a refresh token is hashed",
 }
 
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}

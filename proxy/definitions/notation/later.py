@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 LATER_KEYS: Final[dict[str, frozenset[str]]] = {
-    "top": frozenset({"state_dir", "egress_proxy"}),
-    "store": frozenset({"path", "key", "url", "namespace", "tls", "on_failure", "required"}),
+    "top": frozenset({"egress_proxy"}),
+    "store": frozenset({"url", "namespace", "tls", "on_failure", "required"}),
 }  # fmt: skip
 
 LATER_CHOICES: Final[dict[str, frozenset[str]]] = {
-    "store.kind": frozenset({"file", "redis"}),
+    "store.kind": frozenset({"redis"}),
 }
 
 # Written with this value they mean what happens anyway.
 HARMLESS: Final[dict[str, frozenset[str]]] = {
-    "state_dir": frozenset({"null", "~", ""}),
     "egress_proxy": frozenset({"null", "~", ""}),
 }
 

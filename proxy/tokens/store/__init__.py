@@ -1,1 +1,1 @@
-"""Where refresh tokens are remembered, so that a grant outlives its access token."""
+"""Where refresh tokens are remembered, so that a grant outlives its access token; on disk, the process, too."""

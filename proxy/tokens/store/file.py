@@ -1,0 +1,198 @@
+"""Grants in a folder, one encrypted file for each connection, so that they outlive the process.
+
+One file each: a save touches no grant but its own. A save is whole or did not happen: a new file is written and
+synced, renamed over the old one, and the folder synced. A grant with another fingerprint is kept aside for one
+generation, as `NAME.previous`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from proxy.errors import MachineError
+from proxy.oauth.grant import NO_GRANT
+from proxy.sealing import Keyring, SealError
+from proxy.tokens.store.record import Record, fingerprint, opened, sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.definitions.models import Connection, FileStore, IClient
+    from proxy.oauth.grant import Grant
+
+_LOCK: Final = "lock"
+_CURRENT, _PREVIOUS, _NEW = ".grant", ".previous", ".new"
+_OPERATIONS: Final = ("load", "open", "save")
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is known of one connection: its records, the newest first, and what its file holds.
+
+    `on_disk` is the fingerprint in the file, "" where nobody can read it, None where there is no file. `unwritten`: the
+    newest record is not on the disk yet.
+    """
+
+    records: list[Record]
+    on_disk: str | None
+    unwritten: bool = False
+    lock: Lock = field(default_factory=Lock)
+
+
+class GrantFolder:
+    """The folder of the grants; `errors` counts what could not be done, by operation (`load`, `open`, `save`).
+
+    Opening it takes its lock, which the process holds until it ends or calls `close`, and clears away what a crash has
+    left. Raises `MachineError` (`store_in_use`, `store_unusable`) and, for keys that are none, `SealError`.
+    """
+
+    def __init__(self, settings: FileStore, entropy: Callable[[int], bytes]) -> None:
+        self.errors = dict.fromkeys(_OPERATIONS, 0)
+        self._path = settings.path
+        self._keys = Keyring.of(settings.keys)
+        self._entropy = entropy
+        self._kept: dict[str, _Kept] = {}
+        self._log = structlog.get_logger()
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._held = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise MachineError("store_unusable", f"the store {self._path} can't be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in self._path.glob(f"*{_NEW}"):
+                left.unlink()
+        except BlockingIOError as error:
+            self.close()
+            raise MachineError(
+                "store_in_use", f"the store {self._path} is in use by another proxy; give each one a path of its own"
+            ) from error
+        except OSError as error:
+            self.close()
+            raise MachineError("store_unusable", f"the store {self._path} can't be used: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        os.close(self._held)
+
+    def store(self, connection: Connection, iclient: IClient) -> StoredGrant:
+        """Return the store of one connection's grant; reads its file, if that was not read before."""
+        if connection.name not in self._kept:
+            self._kept[connection.name] = self._read(connection.name)
+        return StoredGrant(self, connection.name, fingerprint(connection, iclient))
+
+    def find(self, name: str, mark: str) -> Grant | None:
+        """Return the newest grant with that fingerprint."""
+        return next((each.grant for each in self._kept[name].records if each.fingerprint == mark), None)
+
+    async def put(self, name: str, record: Record) -> None:
+        """Let this be the newest record; it is on the disk on return, unless the disk refuses: then that is told."""
+        kept = self._kept[name]
+        others = [each for each in kept.records if each.fingerprint != record.fingerprint]
+        kept.records = [record, *others[:1]]
+        kept.unwritten = True
+        await asyncio.to_thread(self._write, name)  # always: a write under way may have taken this record already
+
+    async def flush(self, name: str) -> None:
+        """Write what could not be written before."""
+        if self._kept[name].unwritten:
+            await asyncio.to_thread(self._write, name)
+
+    def _read(self, name: str) -> _Kept:
+        records = []
+        on_disk: str | None = None
+        for suffix in (_CURRENT, _PREVIOUS):
+            path = self._path / f"{name}{suffix}"
+            try:
+                record = opened(path.read_bytes(), name, self._keys)
+            except FileNotFoundError:
+                continue
+            except (OSError, SealError) as error:
+                unread = isinstance(error, OSError)
+                self.errors["load" if unread else "open"] += 1
+                self._log.warning(
+                    "store",
+                    connection=name,
+                    outcome="unreadable" if unread else "undecryptable",
+                    file=str(path),
+                    reason=str(error.strerror if isinstance(error, OSError) else error),
+                )
+                mark = ""
+            else:
+                records.append(record)
+                mark = record.fingerprint
+            if suffix == _CURRENT:
+                on_disk = mark
+        return _Kept(records, on_disk)
+
+    def _write(self, name: str) -> None:
+        """Write the newest record; who comes later writes the same or a newer one."""
+        kept = self._kept[name]
+        with kept.lock:
+            if not kept.unwritten:
+                return
+            kept.unwritten = False
+            record = kept.records[0]
+            try:
+                self._replace(name, record, aside=kept.on_disk not in {None, record.fingerprint})
+            except OSError as error:
+                kept.unwritten = True
+                self.errors["save"] += 1
+                self._log.error(
+                    "store", connection=name, outcome="not_saved", folder=str(self._path), reason=error.strerror
+                )
+                with suppress(OSError):
+                    (self._path / f"{name}{_NEW}").unlink(missing_ok=True)
+            else:
+                kept.on_disk = record.fingerprint
+
+    def _replace(self, name: str, record: Record, *, aside: bool) -> None:
+        current, new = self._path / f"{name}{_CURRENT}", self._path / f"{name}{_NEW}"
+        new.unlink(missing_ok=True)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(file, "wb") as written:
+            written.write(sealed(record, name, self._keys, self._entropy))
+            written.flush()
+            os.fsync(file)
+        if aside:
+            with suppress(FileNotFoundError):
+                current.replace(self._path / f"{name}{_PREVIOUS}")
+        new.replace(current)
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class StoredGrant:
+    """The grant of one connection, as long as its fingerprint stays what it is."""
+
+    __slots__ = ("_fingerprint", "_folder", "_name")
+
+    def __init__(self, folder: GrantFolder, name: str, mark: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._fingerprint = mark
+
+    @property
+    def held(self) -> Grant | None:
+        """The grant, None when there never was one; an empty one was lost."""
+        return self._folder.find(self._name, self._fingerprint)
+
+    async def load(self) -> Grant | None:
+        """Return the grant; what could not be written before is tried again."""
+        await self._folder.flush(self._name)
+        return self.held
+
+    async def save(self, grant: Grant | None) -> None:
+        """Keep this one from now on; None: it is lost, and so is the seed it began with."""
+        await self._folder.put(self._name, Record(self._fingerprint, grant if grant is not None else NO_GRANT))
