@@ -153,7 +153,7 @@ async def test_keys_rotate_without_a_miss(tmp_path):
 
 
 @pytest.mark.case("R-385")
-@pytest.mark.parametrize("harm", ["swapped", "tampered", "truncated", "emptied", "garbage", "wrong key"])
+@pytest.mark.parametrize("harm", ["swapped", "tampered", "truncated", "emptied", "garbage", "nested", "wrong key"])
 async def test_a_record_that_does_not_open_is_a_miss_that_is_counted(tmp_path, harm):
     await put(tmp_path, GRANT)
     await put(tmp_path, NEXT, name="erp")
@@ -168,6 +168,7 @@ async def test_a_record_that_does_not_open_is_a_miss_that_is_counted(tmp_path, h
             "truncated": data[: len(data) // 2],
             "emptied": b"",
             "garbage": b"[\xff",
+            "nested": b"[" * 100_000,
         }.get(harm, data)
     )
 

@@ -73,7 +73,7 @@ def opened(data: bytes, name: str, keys: Keyring) -> Record:
         token = content["refresh_token"]
         grant = Grant(Secret(token) if token is not None else None, None, content["fields"], content["callback"])
         return Record(content["fingerprint"], grant)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise SealError("sealed_broken", "it is not the record of a grant, or a part of it is missing") from None
 
 
