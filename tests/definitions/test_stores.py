@@ -23,9 +23,9 @@ def test_grants_are_kept_in_memory_unless_asked_otherwise(folder):
 @pytest.mark.parametrize(
     ("environ", "path"),
     [
-        ({"ICLIENT_PROXY_STATE": "/state", "XDG_STATE_HOME": "/xdg", "HOME": "/home/ann"}, "/state/grants"),
-        ({"XDG_STATE_HOME": "/xdg", "HOME": "/home/ann"}, "/xdg/iclient-proxy/grants"),
-        ({"XDG_STATE_HOME": "relative", "HOME": "/home/ann"}, "/home/ann/.local/state/iclient-proxy/grants"),
+        ({"ICLIENT_PROXY_STATE": "/state", "XDG_STATE_HOME": "/xdg", "HOME": "/ann"}, "/state/grants"),
+        ({"XDG_STATE_HOME": "/xdg", "HOME": "/ann"}, "/xdg/iclient-proxy/grants"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/ann"}, "/ann/.local/state/iclient-proxy/grants"),
     ],
 )
 def test_state_lies_where_the_environment_says(folder, environ, path):
