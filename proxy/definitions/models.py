@@ -1,4 +1,7 @@
-"""What the operator wrote, as frozen values: names are those of the YAML, durations are seconds, sizes are bytes."""
+"""What the operator wrote, as frozen values: names are those of the YAML, durations are seconds, sizes are bytes.
+
+A word on length: it is one page of names that belong side by side, without a line that decides anything.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 A machine of callbacks rather than a coroutine, because a task per request would cost more than all it does; every
 decision is made by a pure function of `rewrite`, `classify` or `policy`. `phase` names where it can be.
+A word on length: each callback is a few lines over the same state; apart, none of them would tell its story.
 """
 
 from __future__ import annotations

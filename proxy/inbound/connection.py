@@ -1,4 +1,7 @@
-"""The stream of one application: requests come in one after the other, each becomes an exchange."""
+"""The stream of one application: requests come in one after the other, each becomes an exchange.
+
+A word on length: asyncio's callbacks and the exchange's port `Client` are two views of one small state.
+"""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ async def test_a_lost_grant_stays_lost_so_that_its_seed_is_not_used_again(tmp_pa
     assert await kept(tmp_path, refresh_token=Secret("seed")) == (None, {}, {})
 
 
-@pytest.mark.case("S-316")
+@pytest.mark.case("S-316", "S-317")
 async def test_nothing_of_a_grant_is_readable_and_only_its_owner_may_try(tmp_path):
     await put(tmp_path / "a" / "grants", GRANT)
 
@@ -248,7 +248,6 @@ async def test_a_save_that_is_killed_is_whole_or_did_not_happen(tmp_path, step, 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["crm.grant", "lock"]
 
 
-@pytest.mark.case("S-317")
 async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again(tmp_path):
     grants = folder(tmp_path)
     store = stored(grants)
