@@ -50,7 +50,7 @@ _FAULT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of response under one set of rules. `bar` is in microseconds, None where the issue sets none."""
+    """One kind of response under one set of rules. `bar` is in microseconds, None where none is set."""
 
     title: str
     errors: AuthErrors
