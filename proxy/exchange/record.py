@@ -27,7 +27,6 @@ class ConnectionCounters:
     upstream: Histogram = field(default_factory=lambda: Histogram(BUCKETS))
     auth_errors: dict[str, int] = field(default_factory=dict)
     replays: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPLAY_OUTCOMES, 0))
-    reconnects: int = 0
 
 
 @dataclass(slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from proxy.definitions.domains import DomainError, check_url
+from proxy.definitions.endpoints import CALLBACK_CODE
 from proxy.definitions.templates.placeholders import RenderError
 from proxy.definitions.templates.urls import placeholder_in_host
 from proxy.errors import ProxyError
@@ -24,7 +25,6 @@ _QUERY_MAX: Final = 16 * 1024
 _FIELDS_MAX: Final = 64
 _CODE_MAX: Final = 8 * 1024
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A.11, A.5
-CODE_NAME: Final = "callback_code"  # our own: names a `code` that the server calls otherwise
 
 
 class CallbackError(ProxyError):
@@ -83,7 +83,7 @@ def authorization_url(material: Material, *, state: str, challenge: str | None) 
     if challenge is not None:
         parameters |= {"code_challenge": challenge, "code_challenge_method": iclient.pkce}
     for name, template in iclient.authorization_params:
-        if name == CODE_NAME:
+        if name == CALLBACK_CODE:
             continue
         if template is None:
             parameters.pop(name, None)
@@ -115,7 +115,7 @@ def read_callback(query: str, iclient: IClient, metadata: Metadata | None) -> Re
         raise CallbackError("issuer_mismatch")
     if issuer is None and metadata is not None and metadata.iss_in_response:
         raise CallbackError("issuer_mismatch")
-    name = next((_plain(template) for key, template in iclient.authorization_params if key == CODE_NAME), "code")
+    name = _code_name(iclient)
     code, error = fields.get(name), fields.get("error")
     if error is not None:
         if code is not None:
@@ -140,5 +140,7 @@ def _fields(query: str) -> dict[str, str]:
     return fields
 
 
-def _plain(template: Any) -> str:  # noqa: ANN401 a template or None, checked when it was loaded
-    return "".join(piece for piece in template.pieces if isinstance(piece, str)) if template is not None else "code"
+def _code_name(iclient: IClient) -> str:
+    """Return what the server calls `code`: text without placeholders, as the loader has seen to."""
+    template = dict(iclient.authorization_params).get(CALLBACK_CODE)
+    return "code" if template is None else "".join(piece for piece in template.pieces if isinstance(piece, str))
