@@ -18,7 +18,7 @@ from proxy.wire.request import HOST
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.definitions.models import AdminListener
+    from proxy.definitions.settings import AdminListener
     from proxy.problem import Problem
 
 # Probes and scrapers come from anywhere and name any Host; these pages have no effect and reflect nothing.

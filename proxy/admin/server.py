@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from proxy.admin.status import Exposition
     from proxy.admin.visits import Call
     from proxy.clock import Clock
-    from proxy.definitions.models import AdminListener
+    from proxy.definitions.settings import AdminListener
 
 # Prometheus gives up after 10 s by default (scrape_timeout).
 _SCRAPE_SECONDS: Final = 10.0

@@ -91,7 +91,7 @@ def _tokens(definitions: Definitions, connection: Definition, iclient: IClient) 
 
 
 def _redirect_url(definitions: Definitions, connection: Definition, iclient: IClient) -> str | None:
-    from proxy.definitions.models import TcpBind
+    from proxy.definitions.settings import TcpBind
     from proxy.oauth.redirect import admin_base, redirect_url
 
     admin = definitions.listeners.admin

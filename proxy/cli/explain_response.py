@@ -14,7 +14,8 @@ from proxy.cli.failures import InputError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from proxy.definitions.models import Connection, Limits
+    from proxy.definitions.models import Connection
+    from proxy.definitions.settings import Limits
 
 ResponseFile = Annotated[
     Path | None,

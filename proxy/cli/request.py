@@ -23,7 +23,7 @@ from proxy.cli.status import AsFormat, Config, Format
 from proxy.cli.where import definitions_at
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import ReverseListener
+    from proxy.definitions.settings import ReverseListener
 
 _TIMEOUT: Final = 120.0  # longer than the proxy itself waits for a response by default
 _CHUNK: Final = 64 * 1024

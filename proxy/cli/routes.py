@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from proxy.cli.failures import UsageError
-from proxy.definitions.models import TcpBind
+from proxy.definitions.settings import TcpBind
 from proxy.errors import Refusal
 from proxy.exchange.rewrite import upstream_target
 from proxy.exchange.route import RouteTable
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from urllib.parse import SplitResult
 
-    from proxy.definitions.models import Connection, Definitions, ReverseListener, Route
+    from proxy.definitions.models import Connection, Definitions, Route
+    from proxy.definitions.settings import ReverseListener
     from proxy.exchange.plan import Plan
     from proxy.runtime.doors import Door
 

@@ -20,7 +20,7 @@ from proxy.clock import SystemClock
 
 if TYPE_CHECKING:
     from proxy.definitions.models import Connection as Definition
-    from proxy.definitions.models import Limits
+    from proxy.definitions.settings import Limits
 
 
 def token(connection: Connection, config: Config = None, format: AsFormat = Format.TEXT) -> None:  # noqa: A002
@@ -29,7 +29,7 @@ def token(connection: Connection, config: Config = None, format: AsFormat = Form
     Example: curl -H "Authorization: Bearer $(iclient-proxy token acme)" https://api.acme.com/v1/orders
     """
     from proxy.definitions.load import load
-    from proxy.definitions.models import Log
+    from proxy.definitions.settings import Log
     from proxy.observe.logging import configure
     from proxy.tokens.issuer import BROUGHT
 

@@ -38,7 +38,7 @@ def admin_url(named: str | None, config: Sequence[Path] | None, environ: Mapping
     if not paths:
         return DEFAULT
     from proxy.definitions.load import load
-    from proxy.definitions.models import TcpBind
+    from proxy.definitions.settings import TcpBind
 
     try:
         admin = load(paths, environ).definitions.listeners.admin

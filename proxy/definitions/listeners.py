@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.definitions import domains
 from proxy.definitions.keys.pem import MAX_BYTES, check_pair, check_roots, private_key
-from proxy.definitions.models import (
+from proxy.definitions.notation.kinds import Kind, Text, scalar, without_placeholder
+from proxy.definitions.notation.nodes import Node, Scalar, Sequence
+from proxy.definitions.notation.reading import UnreadableError
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
+from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
+from proxy.definitions.settings import (
     AdminListener,
     BasicCredential,
     Bind,
@@ -20,11 +25,6 @@ from proxy.definitions.models import (
     TcpBind,
     UnixBind,
 )
-from proxy.definitions.notation.kinds import Kind, Text, scalar, without_placeholder
-from proxy.definitions.notation.nodes import Node, Scalar, Sequence
-from proxy.definitions.notation.reading import UnreadableError
-from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
-from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,7 @@ from proxy.definitions.connections import CONNECTION, connection, registration_o
 from proxy.definitions.expand import expanded_connection, expanded_iclient
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
 from proxy.definitions.listeners import check_binds, listeners
-from proxy.definitions.models import Definitions, Limits, Listeners, Log, Shutdown
-from proxy.definitions.models import Span as SpanModel
+from proxy.definitions.models import Definitions
 from proxy.definitions.notation import sources
 from proxy.definitions.notation.nodes import Mapping, Node, Place, Scalar, described
 from proxy.definitions.notation.reader import read
@@ -19,6 +18,8 @@ from proxy.definitions.notation.reading import Reading, UnreadableError
 from proxy.definitions.notation.shapes import Block, Fields
 from proxy.definitions.redirects import check_redirects
 from proxy.definitions.routes import check_routes, route
+from proxy.definitions.settings import Limits, Listeners, Log, Shutdown
+from proxy.definitions.settings import Span as SpanModel
 from proxy.definitions.stores import store
 from proxy.definitions.table import TOP, merge_files
 from proxy.errors import DefinitionsError, Fault
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.expand import Chosen
-    from proxy.definitions.models import Bind, Route
+    from proxy.definitions.models import Route
+    from proxy.definitions.settings import Bind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ A word on length: it is one page of names that belong side by side, without a li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from proxy.definitions.settings import Limits, Listeners, Log, Shutdown
 from proxy.definitions.templates.placeholders import EMPTY, Template, TemplateMap
 from proxy.secret import Secret
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.definitions.keys.signing_keys import SigningKey
+    from proxy.definitions.settings import EgressProxy, FileStore, TcpBind
     from proxy.definitions.templates.placeholders import UrlTemplate
 
 Grant = Literal[
@@ -45,126 +47,6 @@ Algorithm = Literal[
     "ES512",
     "EdDSA",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BasicCredential:
-    username: str
-    password: Secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerAuth:
-    """Exactly one of the three is set."""
-
-    bearer: Secret | None = None
-    basic: BasicCredential | None = None
-    client_ca: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerTls:
-    """Paths of the listener's certificate chain and key."""
-
-    cert: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpBind:
-    """`127.0.0.1:7480`, `[::1]:7480`; port 0 takes any free one."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnixBind:
-    """`unix:/path`."""
-
-    path: str
-
-
-Bind = TcpBind | UnixBind
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReverseListener:
-    bind: Bind = TcpBind(host="127.0.0.1", port=7480)
-    allowed_hosts: tuple[str, ...] = ()
-    allow_origins: tuple[str, ...] = ()
-    auth: ListenerAuth | None = None
-    tls: ListenerTls | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminListener:
-    bind: Bind = TcpBind(host="127.0.0.1", port=7489)
-    public_url: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    auth: Secret | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
-    """`reverse` is empty and `admin` is None where the operator wrote `false`.
-
-    From the loader `reverse` is empty, too, where no connection has a route on it: such a listener is not opened.
-    """
-
-    reverse: tuple[ReverseListener, ...] = (ReverseListener(),)
-    admin: AdminListener | None = AdminListener()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
-    access: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shutdown:
-    drain_delay: float = 5.0
-    grace: float = 25.0
-    revoke: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A lower and an upper bound in seconds, for what doubles between them."""
-
-    min: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    head_timeout: float = 10.0
-    body_idle: float = 30.0
-    keep_alive: float = 75.0
-    write_idle: float = 60.0
-    head_size: int = 64 * 1024
-    header_line: int = 16 * 1024
-    header_fields: int = 128
-    target: int = 16 * 1024
-    connections: int | Literal["auto"] = "auto"
-    upstream_streams: int = 1000
-    upstream_idle: float = 30.0
-    tunnels: int = 1000
-    tunnel_idle: float = 300.0
-    replay_memory: int | Literal["auto"] = "auto"
-    token_wait: float = 15.0
-    token_connect: float = 3.0
-    token_total: float = 10.0
-    token_answer: int = 1024 * 1024
-    inspect_raw: int = 64 * 1024
-    inspect_decoded: int = 256 * 1024
-    inspect_hold: float = 2.0
-    backoff: Span = Span(min=1.0, max=60.0)
-    brake: float = 300.0
-    cooldown: Span = Span(min=30.0, max=600.0)
-    definitions: int = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,22 +269,15 @@ class Connection:
     allow_insecure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileStore:
-    """Grants are kept in the folder `path`, encrypted with the first of `keys` (base64, separated by commas)."""
-
-    path: Path
-    keys: Secret
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definitions:
     """Everything the loader read, resolved and checked."""
 
     via: Literal["forward", "always", "never"] = "forward"
-    listeners: Listeners = Listeners()
-    log: Log = Log()
-    shutdown: Shutdown = Shutdown()
-    limits: Limits = Limits()
+    listeners: Listeners = field(default_factory=Listeners)
+    log: Log = field(default_factory=Log)
+    shutdown: Shutdown = field(default_factory=Shutdown)
+    limits: Limits = field(default_factory=Limits)
+    egress_proxy: EgressProxy | None = None
     store: FileStore | None = None  # None: in memory
     connections: tuple[Connection, ...] = ()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.definitions.models import TcpBind
+from proxy.definitions.settings import TcpBind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from proxy.definitions.iclients import Registration
-    from proxy.definitions.models import AdminListener, IClient
+    from proxy.definitions.models import IClient
     from proxy.definitions.notation.reading import Reading
+    from proxy.definitions.settings import AdminListener
 
 
 def check_redirects(registrations: Iterable[Registration], admin: AdminListener | None, reading: Reading) -> None:

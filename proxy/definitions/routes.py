@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.listeners import HOST, BindKind, bind_text, is_open
-from proxy.definitions.models import Route, TcpBind
+from proxy.definitions.models import Route
 from proxy.definitions.notation.kinds import Flag, Text
 from proxy.definitions.notation.shapes import Block, Key, OrFalse
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.definitions.notation.nodes import Node
     from proxy.definitions.notation.reading import Reading
     from proxy.definitions.notation.shapes import Fields
+    from proxy.definitions.settings import TcpBind
 
 # RFC 3986 §3.3: what may stand in a path.
 _PATH: Final = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]*")

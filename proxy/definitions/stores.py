@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.models import FileStore
 from proxy.definitions.notation.kinds import Choice
 from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.sealed import keys
 from proxy.definitions.notation.shapes import Block, Fields, Key
 from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
+from proxy.definitions.settings import FileStore
 
 if TYPE_CHECKING:
     from proxy.definitions.notation.nodes import Node

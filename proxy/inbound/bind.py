@@ -9,11 +9,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from proxy.definitions.models import TcpBind, UnixBind
+from proxy.definitions.settings import TcpBind, UnixBind
 from proxy.errors import MachineError
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import Bind
+    from proxy.definitions.settings import Bind
 
 
 def bind_socket(bind: Bind, listener: str) -> socket.socket:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.definitions.models import UnixBind
+from proxy.definitions.settings import UnixBind
 from proxy.inbound.bind import bind_socket, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.problem import PROBLEMS, answer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     import ssl
 
-    from proxy.definitions.models import Bind, Limits
+    from proxy.definitions.settings import Bind, Limits
     from proxy.exchange.surroundings import Surroundings
     from proxy.inbound.reverse import ReverseRules
     from proxy.wire.request import HeadLimits

@@ -15,7 +15,7 @@ from proxy.wire.names import line_name_and_value
 from proxy.wire.request import HOST, host_name
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import ListenerAuth
+    from proxy.definitions.settings import ListenerAuth
     from proxy.exchange.plan import Plan
     from proxy.exchange.route import RouteTable
     from proxy.wire.request import RequestHead

@@ -8,7 +8,8 @@ from proxy.definitions.templates.placeholders import Ambient, render
 from proxy.definitions.templates.scope import connection_scope, iclient_scope
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import AdminListener, Connection, IClient
+    from proxy.definitions.models import Connection, IClient
+    from proxy.definitions.settings import AdminListener
 
 CALLBACK: Final = "/oauth/callback/"
 

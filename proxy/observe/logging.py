@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Log
+    from proxy.definitions.settings import Log
     from proxy.observe.render import Field
 
 _TICK: Final = 0.01  # seconds that a line of the access log may wait for others

@@ -23,7 +23,8 @@ from proxy.outbound.tls import client_context
 
 if TYPE_CHECKING:
     from proxy.definitions.domains import OAuthUrl
-    from proxy.definitions.models import IClient, Limits, Tls
+    from proxy.definitions.models import IClient, Tls
+    from proxy.definitions.settings import Limits
     from proxy.oauth.compose import TokenRequest
     from proxy.oauth.response import EndpointAnswer
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Connection, Definitions, Limits, ListenerAuth, ReverseListener, Tls
+    from proxy.definitions.models import Connection, Definitions, Tls
+    from proxy.definitions.settings import Limits, ListenerAuth, ReverseListener
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder

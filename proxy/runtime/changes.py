@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.listeners import bind_text
-from proxy.definitions.models import Listeners
+from proxy.definitions.settings import Listeners
 from proxy.runtime.doors import doors
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import Definitions, ReverseListener
+    from proxy.definitions.models import Definitions
+    from proxy.definitions.settings import ReverseListener
     from proxy.runtime.doors import Door
 
 # Sections that the running parts were built from once.

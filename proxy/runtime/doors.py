@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.definitions.models import ReverseListener
+from proxy.definitions.settings import ReverseListener
 
 if TYPE_CHECKING:
-    from proxy.definitions.models import Bind, Definitions
+    from proxy.definitions.models import Definitions
+    from proxy.definitions.settings import Bind
 
     Key = tuple[str, Bind, str]
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Connection, Definitions, IClient, Limits
+    from proxy.definitions.models import Connection, Definitions, IClient
+    from proxy.definitions.settings import Limits
     from proxy.outbound.token_endpoint import Resolver
     from proxy.tokens.store.file import GrantFolder
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
-    from proxy.definitions.models import FileStore
+    from proxy.definitions.settings import FileStore
     from proxy.exchange.record import Recorder
     from proxy.tokens.store.file import GrantFolder
 

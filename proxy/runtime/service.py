@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
-    from proxy.definitions.models import AdminListener
+    from proxy.definitions.settings import AdminListener
     from proxy.inbound.listener import Listener
     from proxy.runtime.assemble import Assembly, Part, Workshop
     from proxy.tokens.keeper import Keeper

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
-from proxy.definitions.models import AdminListener
+from proxy.definitions.settings import AdminListener
 from tests.support.client import Client
 from tests.support.running import NOW, Running
 

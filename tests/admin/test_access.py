@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.admin.access import Rules, Visit, refusal_of_post
-from proxy.definitions.models import AdminListener
+from proxy.definitions.settings import AdminListener
 from proxy.secret import Secret
 
 

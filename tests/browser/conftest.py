@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
-from proxy.definitions.models import AdminListener
+from proxy.definitions.settings import AdminListener
 from tests.browser.gallery import EVENTS, STATUSES
 from tests.conftest import program
 from tests.support.running import NOW, Running

@@ -8,19 +8,8 @@ import pytest
 import pytest_asyncio
 
 from proxy.clock import SystemClock
-from proxy.definitions.models import (
-    AdminListener,
-    Connection,
-    Definitions,
-    IClient,
-    Limits,
-    Listeners,
-    ReverseListener,
-    Route,
-    Shutdown,
-    TcpBind,
-    UnixBind,
-)
+from proxy.definitions.models import Connection, Definitions, IClient, Route
+from proxy.definitions.settings import AdminListener, Limits, Listeners, ReverseListener, Shutdown, TcpBind, UnixBind
 from proxy.definitions.templates.placeholders import literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.outbound.resolve import Resolver

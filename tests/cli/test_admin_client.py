@@ -7,7 +7,7 @@ from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
 from proxy.admin.status import ConnectionStatus
 from proxy.cli.admin_client import AdminClient, AdminRefusalError, NotRunningError
-from proxy.definitions.models import AdminListener
+from proxy.definitions.settings import AdminListener
 from proxy.secret import Secret
 from tests.support.running import Running
 

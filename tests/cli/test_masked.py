@@ -18,9 +18,9 @@ from proxy.definitions.models import (
     RequestOverride,
     Route,
     SecretFile,
-    TcpBind,
     TokenExchange,
 )
+from proxy.definitions.settings import TcpBind
 from proxy.definitions.templates.placeholders import TemplateMap, compile_template
 from proxy.definitions.templates.urls import compile_url
 from proxy.secret import Secret

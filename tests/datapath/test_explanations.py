@@ -15,7 +15,8 @@ from rich.console import Console
 from proxy.cli.explain_response import explained, show
 from proxy.cli.failures import InputError, UsageError, tell
 from proxy.definitions.load import load
-from proxy.definitions.models import Connection, Limits
+from proxy.definitions.models import Connection
+from proxy.definitions.settings import Limits
 from proxy.exchange.classify import Classifier
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.policy import Next

@@ -18,17 +18,8 @@ import trustme
 
 from proxy.access_token import AccessToken, Refused
 from proxy.clock import SystemClock
-from proxy.definitions.models import (
-    Connection,
-    Definitions,
-    Limits,
-    Listeners,
-    Replay,
-    ReverseListener,
-    Route,
-    TcpBind,
-    Tls,
-)
+from proxy.definitions.models import Connection, Definitions, Replay, Route, Tls
+from proxy.definitions.settings import Limits, Listeners, ReverseListener, TcpBind
 from proxy.definitions.templates.placeholders import Ambient, compile_template, literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import TokenUnavailable

@@ -9,16 +9,13 @@ from proxy.definitions.models import (
     Definitions,
     HeaderPlacement,
     IClient,
-    Limits,
     QueryPlacement,
     Replay,
     Route,
     SendTokenVia,
-    Span,
-    TcpBind,
     Timeouts,
-    UnixBind,
 )
+from proxy.definitions.settings import Limits, Span, TcpBind, UnixBind
 from proxy.definitions.templates.placeholders import literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import DefinitionsError

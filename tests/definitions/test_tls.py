@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from proxy.definitions.load import load
-from proxy.definitions.models import ListenerAuth, ListenerTls
+from proxy.definitions.settings import ListenerAuth, ListenerTls
 from proxy.errors import DefinitionsError
 from proxy.secret import Secret
 from tests.definitions.written import ENVIRON, ONE, connection, loaded, said, with_connection, write

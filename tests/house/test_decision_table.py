@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from proxy.definitions.models import Limits
+from proxy.definitions.settings import Limits
 from proxy.exchange.codings import CODINGS_MAX, RATIO_MAX
 from proxy.exchange.document import DEPTH_MAX
 from proxy.exchange.policy import Next, decide, decision_table

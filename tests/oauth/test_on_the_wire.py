@@ -1,6 +1,6 @@
 """Requests of one iClient over real streams to the endpoints that its authorization server names."""
 
-from proxy.definitions.models import Limits
+from proxy.definitions.settings import Limits
 from proxy.oauth.device import device_authorization, device_token, read_device
 from proxy.oauth.failure import Failure
 from proxy.oauth.grant import Grant

@@ -25,7 +25,7 @@ from oauthlib.oauth2 import (
 
 from proxy.clock import SystemClock
 from proxy.definitions.load import load
-from proxy.definitions.models import Limits
+from proxy.definitions.settings import Limits
 from proxy.oauth.authorize import authorization_url
 from proxy.oauth.device import device_token
 from proxy.oauth.grant import Authorization, Grant

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from proxy.definitions.models import Log
+from proxy.definitions.settings import Log
 from proxy.observe.logging import Logs, configure
 
 

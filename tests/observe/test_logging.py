@@ -6,7 +6,7 @@ import warnings
 import pytest
 import structlog
 
-from proxy.definitions.models import Log
+from proxy.definitions.settings import Log
 from proxy.observe.access import AccessLog
 from proxy.observe.logging import configure
 from proxy.secret import Secret

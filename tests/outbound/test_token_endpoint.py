@@ -11,7 +11,8 @@ import pytest
 import uvloop
 from cryptography import x509
 
-from proxy.definitions.models import IClient, Limits, Tls
+from proxy.definitions.models import IClient, Tls
+from proxy.definitions.settings import Limits
 from proxy.definitions.templates.placeholders import literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.compose import TokenRequest

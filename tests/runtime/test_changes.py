@@ -2,21 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.definitions.models import (
+from proxy.definitions.models import Connection, Definitions, IClient, Route, Timeouts
+from proxy.definitions.settings import (
     AdminListener,
-    Connection,
-    Definitions,
-    IClient,
     Limits,
     ListenerAuth,
     Listeners,
     ListenerTls,
     Log,
     ReverseListener,
-    Route,
     Shutdown,
     TcpBind,
-    Timeouts,
     UnixBind,
 )
 from proxy.runtime.changes import changes

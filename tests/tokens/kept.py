@@ -6,7 +6,8 @@ import random
 import time
 from contextlib import asynccontextmanager
 
-from proxy.definitions.models import Connection, IClient, Limits, Span
+from proxy.definitions.models import Connection, IClient
+from proxy.definitions.settings import Limits, Span
 from proxy.definitions.templates.placeholders import literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.outbound.resolve import Resolver

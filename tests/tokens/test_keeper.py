@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from proxy.access_token import Refused
-from proxy.definitions.models import Span, Tls
+from proxy.definitions.models import Tls
+from proxy.definitions.settings import Span
 from proxy.errors import TokenUnavailable
 from proxy.outbound.resolve import Resolver
 from proxy.secret import Secret

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.definitions.models import FileStore
+from proxy.definitions.settings import FileStore
 from proxy.errors import MachineError
 from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.secret import Secret

@@ -25,7 +25,8 @@ from proxy.tokens.store.record import Record, fingerprint, opened, sealed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.definitions.models import Connection, FileStore, IClient
+    from proxy.definitions.models import Connection, IClient
+    from proxy.definitions.settings import FileStore
     from proxy.oauth.grant import Grant
 
 _LOCK: Final = "lock"
