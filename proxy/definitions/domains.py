@@ -27,8 +27,8 @@ _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # WHATWG "ends in a number": getaddrinfo takes 2130706433, 0x7f.1 and 127.1 for loopback.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# Where clouds hand out credentials, beside link-local.
-_METADATA: Final = frozenset({ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")})
+# Where clouds hand out credentials, beside link-local: AWS over IPv6, Alibaba, Azure's host agent.
+_METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
 _METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 
 

@@ -61,6 +61,14 @@ class TunnelEnd(Protocol):
         ...
 
 
+class Joined(TunnelEnd, Protocol):
+    """A tunnel as a stream to an upstream knows it."""
+
+    def blocked(self, *, on: bool) -> None:
+        """The upstream takes no more (or takes again)."""
+        ...
+
+
 class Consumer(Protocol):
     """Who sent a request on an upstream stream: first `response` (or `broken`), then `piece` until `done`."""
 
@@ -85,31 +93,39 @@ class Uploader(Consumer, Protocol):
         ...
 
 
-class Stream(Protocol):
+class Outlet(Protocol):
+    """A stream to an upstream, for what goes out."""
+
+    def send(self, data: bytes, *, complete: bool) -> None:
+        """Write more of the request, or more for the tunnel."""
+        ...
+
+    def hold(self, *, on: bool) -> None:
+        """Stop or go on reading what comes back."""
+        ...
+
+    def close(self) -> None:
+        """Give the stream up; nobody hears of it any more."""
+        ...
+
+
+class TunnelStream(Outlet, Protocol):
+    """A stream to an upstream that can be joined with an application's."""
+
+    def tunnel(self, tunnel: Joined, idle: float) -> bytes:
+        """From now on every byte goes to `tunnel`, which ends after `idle` seconds without one."""
+        ...
+
+    def end_upload(self) -> None:
+        """Half-close towards the upstream."""
+        ...
+
+
+class Stream(TunnelStream, Protocol):
     """One upstream stream, lent to one exchange at a time."""
 
     def begin(
         self, consumer: Uploader, data: bytes, *, complete: bool, head_only: bool, decode: bool, trailers: bool
     ) -> None:
         """Write the beginning of a request; `complete` when it is all of it."""
-        ...
-
-    def send(self, data: bytes, *, complete: bool) -> None:
-        """Write more of the request."""
-        ...
-
-    def hold(self, *, on: bool) -> None:
-        """Stop or go on reading the response."""
-        ...
-
-    def close(self) -> None:
-        """Give the stream up; its consumer hears nothing more."""
-        ...
-
-    def tunnel(self, tunnel: TunnelEnd, idle: float) -> bytes:
-        """From now on every byte goes to `tunnel`, which ends after `idle` seconds without one."""
-        ...
-
-    def end_upload(self) -> None:
-        """Half-close towards the upstream (tunnels)."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.plan import all_hidden
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord
@@ -14,11 +14,23 @@ if TYPE_CHECKING:
 
     from proxy.access_token import AccessToken
     from proxy.exchange.inspection import Bounds
-    from proxy.exchange.plan import Plan
     from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
     from proxy.exchange.replay import ReplayMemory
     from proxy.problem import Problem
     from proxy.wire.request import RequestHead
+
+
+class Claimant(Protocol):
+    """Whose an exchange was."""
+
+    @property
+    def counters(self) -> ConnectionCounters:
+        """Where it counts."""
+        ...
+
+    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
+        """Return what no log line about it may show."""
+        ...
 
 
 class Surroundings:
@@ -83,9 +95,9 @@ class Surroundings:
             self.recorder.record(record)
         return record.request_id
 
-    def over(self, plan: Plan, record: ExchangeRecord, token: AccessToken | None) -> None:
+    def over(self, whose: Claimant, record: ExchangeRecord, token: AccessToken | None) -> None:
         """Count and record an exchange that ended."""
-        counters, process = plan.counters, self.counters
+        counters, process = whose.counters, self.counters
         process.in_flight -= 1
         requests = counters.requests
         requests[record.status] = requests.get(record.status, 0) + 1
@@ -104,7 +116,7 @@ class Surroundings:
             histogram.total += overhead
         if self.recorder is not None:
             self.identify(record)
-            record.secrets = plan.hidden(token)
+            record.secrets = whose.hidden(token)
             self.recorder.record(record)
 
     def identify(self, record: ExchangeRecord) -> str:

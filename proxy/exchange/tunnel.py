@@ -1,4 +1,4 @@
-"""Bytes both ways after an upgrade: nothing is looked at, half-closes are passed on."""
+"""Bytes both ways after an upgrade or a CONNECT: nothing is looked at, half-closes are passed on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.exchange.stream import Client, Stream
+    from proxy.exchange.stream import Client, TunnelStream
 
 
 class Tunnel:
-    """A client's stream and an upstream's, joined until both have ended or one is lost."""
+    """A client's stream and an upstream's, joined until both have ended or one is lost.
+
+    `on_close` gets the bytes that came from the client and from the upstream.
+    """
 
     __slots__ = (
         "_client",
@@ -24,7 +27,7 @@ class Tunnel:
         "bytes_out",
     )
 
-    def __init__(self, client: Client, upstream: Stream, on_close: Callable[[int, int], None]) -> None:
+    def __init__(self, client: Client, upstream: TunnelStream, on_close: Callable[[int, int], None]) -> None:
         self._client = client
         self._upstream = upstream
         self._on_close = on_close
@@ -34,12 +37,15 @@ class Tunnel:
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def open(self, head: bytes, idle: float) -> None:
-        """Send the response's `head`, then relay; the tunnel ends after `idle` seconds without a byte."""
-        early = self._client.tunnel(self)
+    def open(self, head: bytes, idle: float, early: bytes = b"") -> None:
+        """Send the response's `head`, then relay; the tunnel ends after `idle` seconds without a byte.
+
+        `early` is what the client sent ahead, before what its stream still holds.
+        """
+        early += self._client.tunnel(self)
         self._client.send(head)
         self._upstream.tunnel(self, idle)
-        if early:
+        if early and not self._closed:
             self.from_client(early)
 
     def from_client(self, data: bytes) -> None:
@@ -49,10 +55,9 @@ class Tunnel:
             self._upstream.send(data, complete=False)
             return
         self._ended_client = True
+        self._upstream.end_upload()
         if self._ended_upstream:
             self.close()
-        else:
-            self._upstream.end_upload()
 
     def from_upstream(self, data: bytes) -> None:
         """Relay, or pass the half-close on."""
@@ -65,6 +70,11 @@ class Tunnel:
             self.close()
         else:
             self._client.end_tunnel()
+
+    def blocked(self, *, on: bool) -> None:
+        """The upstream takes no more (or takes again)."""
+        if not self._closed:
+            self._client.hold(on=on)
 
     def lost(self) -> None:
         """One side was reset or stayed silent for too long: end both."""

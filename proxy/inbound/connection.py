@@ -362,6 +362,8 @@ class Downstream(asyncio.Protocol):
         early, self._ahead = self._ahead, b""
         if len(early) > _AHEAD_MAX:
             self._transport.resume_reading()
+        if self._ended:  # the half-close came before there was a tunnel to pass it on
+            self._listener.surroundings.loop.call_soon(tunnel.from_client, b"")
         return early
 
     def end_tunnel(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from proxy.errors import Refusal
 from proxy.outbound.tls import TlsEngine
@@ -12,29 +12,64 @@ from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable, Callable
 
     from proxy.outbound.pool import Pool
 
+T = TypeVar("T")
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 _ADDRESSES_TRIED = 2  # the first and one alternate: more would outlast the caller's patience
 
 
-class Resolver(Protocol):
-    """Who turns a name into addresses."""
+class Way(Protocol):
+    """How streams leave this machine. `to` is where they go first, for what a refusal says."""
 
-    async def resolve(self, host: str, port: int) -> tuple[str, ...]:
-        """Return IP literals, at least one; raises `Refusal` (dns_error, dns_timeout)."""
+    to: str
+
+    async def addresses(self, host: str, port: int) -> tuple[str, ...]:
+        """Return the IP literals to connect to, at least one; raises `Refusal`."""
         ...
+
+    async def open(
+        self, protocol: Callable[[], P], address: str, host: str, port: int
+    ) -> tuple[asyncio.BaseTransport, P]:
+        """Return a stream to `host`, by one of its addresses; raises `OSError` or `Refusal`."""
+        ...
+
+
+async def reach(way: Way, host: str, port: int, seconds: float, attempt: Callable[[str], Awaitable[T]]) -> T:
+    """Return what `attempt` makes of the first address that works, within `seconds`; raises `Refusal`."""
+    resolved = False
+    try:
+        async with asyncio.timeout(seconds):
+            addresses = await way.addresses(host, port)
+            resolved = True
+            return await _first(way, addresses[:_ADDRESSES_TRIED], seconds, attempt)
+    except TimeoutError as error:
+        if not resolved:
+            raise Refusal(PROBLEMS["dns_timeout"], f"the name of {way.to} was not resolved in time") from error
+        raise Refusal(PROBLEMS["upstream_connect_timeout"], f"no stream to {way.to} within timeouts.connect") from error
+
+
+async def _first(way: Way, addresses: tuple[str, ...], seconds: float, attempt: Callable[[str], Awaitable[T]]) -> T:
+    last: OSError | None = None
+    for left in range(len(addresses), 0, -1):
+        try:
+            # An address that swallows everything must leave its alternate a share of the time.
+            async with asyncio.timeout(seconds / len(addresses) if left > 1 else None):
+                return await attempt(addresses[-left])
+        except OSError as error:  # a TimeoutError is one, too
+            last = error
+    raise Refusal(PROBLEMS["upstream_refused"], f"{way.to} does not accept streams") from last
 
 
 class Dialler:
     """Opens streams to one origin. `context` is None for plain http; `server_name` is verified and sent as SNI."""
 
-    __slots__ = ("_context", "_host", "_port", "_resolver", "_server_name")
+    __slots__ = ("_context", "_host", "_port", "_server_name", "_way")
 
-    def __init__(
-        self, resolver: Resolver, host: str, port: int, context: ssl.SSLContext | None, server_name: str
-    ) -> None:
-        self._resolver = resolver
+    def __init__(self, way: Way, host: str, port: int, context: ssl.SSLContext | None, server_name: str) -> None:
+        self._way = way
         self._host = host
         self._port = port
         self._context = context
@@ -47,41 +82,20 @@ class Dialler:
 
     async def dial(self, pool: Pool) -> Upstream:
         """Return a stream that is ready for a request, within the pool's `timeouts.connect`. Raises `Refusal`."""
-        resolved = False
-        try:
-            async with asyncio.timeout(pool.timeouts.connect):
-                addresses = await self._resolver.resolve(self._host, self._port)
-                resolved = True
-                return await self._connect(pool, addresses[:_ADDRESSES_TRIED])
-        except TimeoutError as error:
-            if not resolved:
-                raise Refusal(PROBLEMS["dns_timeout"], "the upstream's name was not resolved in time") from error
-            raise Refusal(
-                PROBLEMS["upstream_connect_timeout"], "no stream to the upstream within timeouts.connect"
-            ) from error
-
-    async def _connect(self, pool: Pool, addresses: tuple[str, ...]) -> Upstream:
-        last: OSError | None = None
-        for left in range(len(addresses), 0, -1):
-            try:
-                # An address that swallows everything must leave its alternate a share of the time.
-                async with asyncio.timeout(pool.timeouts.connect / len(addresses) if left > 1 else None):
-                    return await self._connect_to(pool, addresses[-left])
-            except OSError as error:  # a TimeoutError is one, too
-                last = error
-        raise Refusal(PROBLEMS["upstream_refused"], "the upstream does not accept streams") from last
+        return await reach(
+            self._way, self._host, self._port, pool.timeouts.connect, lambda address: self._connect_to(pool, address)
+        )
 
     async def _connect_to(self, pool: Pool, address: str) -> Upstream:
-        loop = asyncio.get_running_loop()
-        handshake: asyncio.Future[None] = loop.create_future()
+        handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         engine: TlsEngine | None = None
         if self._context is not None:
             session, pool.session = pool.session, None  # a TLS 1.3 ticket is for one use (RFC 8446 §C.4)
             engine = TlsEngine(self._context, self._server_name, session)
-        transport, stream = await loop.create_connection(lambda: Upstream(pool, engine, handshake), address, self._port)
+        _, stream = await self._way.open(lambda: Upstream(pool, engine, handshake), address, self._host, self._port)
         try:
             await handshake
         except BaseException:
-            transport.abort()
+            stream.close()
             raise
         return stream

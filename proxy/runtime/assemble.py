@@ -21,7 +21,9 @@ from proxy.exchange.route import RouteTable
 from proxy.exchange.surroundings import Surroundings
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
+from proxy.outbound.destinations import Destinations
 from proxy.outbound.dial import Dialler
+from proxy.outbound.direct import Direct
 from proxy.outbound.origins import OriginPools
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.tls import client_context
@@ -97,6 +99,9 @@ class Workshop:
         self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
+        # Where nobody may go; who listens says so, once the ports are known.
+        self.destinations = Destinations()
+        self._claimed = Direct(resolver, lambda: self.destinations, claimed=True)
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
         self._count = StreamCount(stream_limit_of(limits))
@@ -170,7 +175,7 @@ class Workshop:
         return Pool(
             connection.name,
             self._loop,
-            Dialler(self._resolver, origin.host, origin.port, context, server_name),
+            Dialler(self._claimed, origin.host, origin.port, context, server_name),
             connection.timeouts,
             self._head_limits,
             self.stream_limit,

@@ -9,7 +9,9 @@ import pytest
 
 from proxy.definitions.models import Timeouts
 from proxy.errors import Refusal
+from proxy.outbound.destinations import Destinations
 from proxy.outbound.dial import Dialler
+from proxy.outbound.direct import Direct
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.resolve import Resolver
 from proxy.wire.request import HeadLimits
@@ -35,8 +37,9 @@ def pool_of(dialler: Dialler, connect: float) -> Pool:
     return Pool("crm", loop, dialler, Timeouts(connect=connect), LIMITS, StreamLimit(10), sweep, 30.0)
 
 
-def resolver(*addresses: str) -> Resolver:
-    return Resolver(lookup=lambda _host, port, **_: [(2, 1, 6, "", (address, port)) for address in addresses])
+def straight(*addresses: str) -> Direct:
+    names = Resolver(lookup=lambda _host, port, **_: [(2, 1, 6, "", (address, port)) for address in addresses])
+    return Direct(names, Destinations, claimed=True)
 
 
 @pytest.mark.case("P-222")
@@ -51,7 +54,7 @@ async def test_an_address_that_swallows_streams_leaves_its_alternate_time():
         server = await asyncio.start_server(accept, "127.0.0.3", 0)
         port = server.sockets[0].getsockname()[1]
         swallowing(stack, "127.0.0.2", port)
-        dialler = Dialler(resolver("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
+        dialler = Dialler(straight("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
         pool = pool_of(dialler, connect=2.0)
         stream = await dialler.dial(pool)
 
@@ -72,7 +75,7 @@ async def test_addresses_that_all_swallow_streams_are_a_timeout():
         port = probe.getsockname()[1]
         swallowing(stack, "127.0.0.2", port)
         swallowing(stack, "127.0.0.3", port)
-        dialler = Dialler(resolver("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
+        dialler = Dialler(straight("127.0.0.2", "127.0.0.3"), "two.example", port, None, "")
         pool = pool_of(dialler, connect=0.3)
 
         with pytest.raises(Refusal) as refused:
@@ -102,7 +105,7 @@ async def test_a_tunnel_that_was_held_keeps_its_own_patience():
     accepted = []
     server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pool = pool_of(Dialler(resolver("127.0.0.1"), "one.example", port, None, ""), connect=2.0)
+    pool = pool_of(Dialler(straight("127.0.0.1"), "one.example", port, None, ""), connect=2.0)
     stream = await pool_dial(pool)
     stream.begin(Recipient(), b"GET / HTTP/1.1\r\n\r\n", complete=True, head_only=False, decode=False, trailers=False)
     response_deadline = stream.deadline
