@@ -34,6 +34,7 @@ VERBS: Final = {
     "reload": Verb("Have the running proxy read its definitions again.", "reload:reload"),
     "status": Verb("Show the connections of the running proxy and the state of their tokens.", "status:status"),
     "seal": Verb("Seal a secret, so that it may stand in the definitions.", "seal:seal"),
+    "import": Verb("Turn iClients and connections of integrator.io into definitions.", "import_:import_"),
     "providers": Verb("List the providers that an iClient may name, search them, show one.", "providers:providers"),
     "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),
     "schema": Verb("Print the JSON Schema of the definitions, for editors.", "schema:schema"),
