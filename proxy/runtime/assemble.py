@@ -29,6 +29,7 @@ from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
+from proxy.tokens.retries import Retries
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import Sweep
 
@@ -96,6 +97,7 @@ class Workshop:
         self._resolver = resolver
         self._limits = limits
         self._grants = grants
+        self._retries = Retries(clock.monotonic)
         self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
@@ -137,6 +139,7 @@ class Workshop:
                 clock=self._clock,
                 random=self._entropy,
                 resolver=self._resolver,
+                retries=self._retries,
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
                 admin_base=lambda: self.admin_base,

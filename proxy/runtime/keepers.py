@@ -12,6 +12,7 @@ from proxy.tokens.issuer import BROUGHT, Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.lease import Ahead
 from proxy.tokens.pace import FLOOR, Policy
+from proxy.tokens.retries import Retries
 from proxy.tokens.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def keeper_for(
     clock: Clock,
     random: Random,
     resolver: Resolver,
+    retries: Retries | None = None,
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
@@ -50,6 +52,7 @@ def keeper_for(
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
     spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
+    `retries` is where all keepers of the process wait for their turn after a failure.
     `admin_base` tells where a browser finds the admin listener once it is bound.
     `grants` is where grants outlive the process; without it they do not.
     """
@@ -77,6 +80,7 @@ def keeper_for(
         policy_of(iclient, limits),
         clock=clock,
         chance=random.random,
+        retries=retries or Retries(clock.monotonic),
         prefetch=prefetch if connection.prefetch else None,
         scope=iclient.scope_delimiter.join(connection.scopes),
         authorized=iclient.grant_type not in BROUGHT

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from proxy.tokens.issuer import Issuer, Renewal
     from proxy.tokens.journal import Event
     from proxy.tokens.pace import Policy
+    from proxy.tokens.retries import Retries
     from proxy.tokens.snapshot import Snapshot
     from proxy.tokens.states import Event as LifeEvent
 
@@ -64,7 +65,7 @@ class Keeper:
     `prefetch`: seconds over which the first renewal is spread after `start`, None: the first request brings it.
     `scope` is what is asked for: an answer that grants another one is told of. `authorized` is False where a human
     has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token.
-    `chance` returns a number x with 0 ≤ x < 1.
+    `chance` returns a number x with 0 ≤ x < 1. `retries` is where renewals after a failure wait for their turn.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Keeper:
         *,
         clock: Clock,
         chance: Callable[[], float],
+        retries: Retries,
         prefetch: float | None,
         scope: str = "",
         authorized: bool = True,
@@ -86,6 +88,7 @@ class Keeper:
         self._monotonic = clock.monotonic
         self._wall = clock.wall
         self._chance = chance
+        self._retries = retries
         self._prefetch = prefetch
         self._asked = scope
         self._journal = Journal(connection, clock.wall, hint)
@@ -103,6 +106,7 @@ class Keeper:
         self._waiting: dict[asyncio.Future[AccessToken | Unavailable], float] = {}
         self._asking: set[asyncio.Future[Unavailable | None]] = set()
         self._flight: asyncio.Task[None] | None = None
+        self._turn: asyncio.Future[None] | None = None  # what a retry waits for before it asks
         # What a flight brings that began before a revocation, or before somebody authorized, is given back.
         self._epoch = 0
         # Flights, and what is given back: all that has to have ended before this has.
@@ -190,6 +194,8 @@ class Keeper:
             start = next_start(self._life, self._policy, waiting=True)
             if self._closed or start > self._monotonic() + self._policy.token_wait:
                 raise self._why().refusal()
+        if self._turn is not None:
+            _settle(self._turn, None)  # somebody asks: it waits no longer
         future: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
         self._asking.add(future)
         try:
@@ -207,7 +213,7 @@ class Keeper:
         try:
             grant = await self.issuer.forget()
         finally:  # also where the store fails: the tokens are not used any more
-            self._epoch += 1
+            self._supersede()
             self._advance(Revoked())
             self._answer(self._why())
         codes = await self.issuer.give_back(grant)
@@ -274,9 +280,11 @@ class Keeper:
     def _advance(self, event: LifeEvent) -> tuple[Action, ...]:
         """Let `event` change the life, and do what follows from it."""
         at = self._moment()
+        asked = self._life.asked or isinstance(event, Asked)
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
-            self._flight = self._begin(self._fly(self._epoch, self._flight), "renewal")
+            self._turn = None if asked else self._retries.turn_of(self._life)
+            self._flight = self._begin(self._fly(self._epoch, self._flight, self._turn), "renewal")
         held = holds(self._life)
         if held is None:
             self._token, self._until = None, -math.inf
@@ -319,10 +327,18 @@ class Keeper:
             delay = max(when - now, 0.0) + _LATE
             self._timer = asyncio.get_running_loop().call_later(delay, self._advance, Looked())
 
-    async def _fly(self, epoch: int, before: asyncio.Task[None] | None) -> None:
+    def _supersede(self) -> None:
+        """Let what is under way be of yesterday; what still waits for its turn does not even begin."""
+        self._epoch += 1
+        if self._turn is not None and self._turn.cancel():
+            self._flight = None
+
+    async def _fly(self, epoch: int, before: asyncio.Task[None] | None, turn: asyncio.Future[None] | None) -> None:
         """Run one renewal to its end; whatever happens, the life hears of it, unless its epoch is over."""
         if before is not None:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
+        if turn is not None:
+            await turn
         renewal: Renewal | None = None
         try:
             renewal = await self.issuer.renew()
@@ -364,7 +380,7 @@ class Keeper:
 
     def _adopt(self, renewal: Renewal) -> None:
         """Take what an authorization brought, in the place of whatever there was."""
-        self._epoch += 1
+        self._supersede()
         self._authorizing_until = -math.inf
         self._land(_event(renewal))
         self._tell(renewal)

@@ -10,6 +10,7 @@ from proxy.tokens.correspondence import Sources
 from proxy.tokens.discovery import Discovery
 from proxy.tokens.issuer import Issuer
 from proxy.tokens.keeper import Keeper
+from proxy.tokens.retries import Retries
 from proxy.tokens.store.memory import MemoryStore
 from tests.oauth.answers import connection, iclient, token_of
 from tests.support.deadline import awaiting
@@ -76,6 +77,7 @@ async def test_a_rotated_refresh_token_is_stored_before_its_access_token_is_used
         POLICY,
         clock=PushedClock(),
         chance=lambda: 0.5,
+        retries=Retries(PushedClock().monotonic),
         prefetch=None,
     )
     waiting = asyncio.create_task(keeper.wait(), name="waiting")
