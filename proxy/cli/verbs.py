@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb: its line in the list, and the function that is it (`module:function` below `proxy.cli`)."""
+    """One verb: its line in the list, and the function or the group that is it (`module:name` below `proxy.cli`)."""
 
     about: str
     place: str
@@ -34,6 +34,7 @@ VERBS: Final = {
     "reload": Verb("Have the running proxy read its definitions again.", "reload:reload"),
     "status": Verb("Show the connections of the running proxy and the state of their tokens.", "status:status"),
     "seal": Verb("Seal a secret, so that it may stand in the definitions.", "seal:seal"),
+    "ca": Verb("Make the local certificate authority, and have clients trust it.", "ca:app"),
     "import": Verb("Turn iClients and connections of integrator.io into definitions.", "import_:import_"),
     "providers": Verb("List the providers that an iClient may name, search them, show one.", "providers:providers"),
     "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),
@@ -86,7 +87,10 @@ def _load(name: str) -> TyperCommand | None:
     if verb is None or ":" not in verb.place:
         # `main` has already called the lean ones.
         return None
-    module, _, function = verb.place.partition(":")
+    module, _, place = verb.place.partition(":")
+    found = getattr(import_module(f"proxy.cli.{module}"), place)
+    if isinstance(found, typer.Typer):  # a verb with verbs of its own
+        return cast("TyperCommand", typer.main.get_command(found))
     app = typer.Typer(add_completion=False)
-    app.command(name)(getattr(import_module(f"proxy.cli.{module}"), function))
+    app.command(name)(found)
     return cast("TyperCommand", typer.main.get_command(app))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
+from proxy.definitions.authority import authority_files, check_authority, interception
 from proxy.definitions.connections import CONNECTION, connection, registration_of
 from proxy.definitions.expand import expanded_connection, expanded_iclient
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.expand import Chosen
-    from proxy.definitions.models import Route
+    from proxy.definitions.models import Connection, Route
     from proxy.definitions.settings import Bind
 
 
@@ -44,10 +45,13 @@ class Loaded:
     notes: tuple[Fault, ...] = ()
 
 
-def load(paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | None = None) -> Loaded:
+def load(
+    paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | None = None, *, with_authority: bool = True
+) -> Loaded:
     """Read and check the definitions in `paths` (files or folders); `{env: NAME}` is looked up in `environ`.
 
-    Raises `DefinitionsError` with every fault. `clock` tells whether a certificate has expired.
+    Raises `DefinitionsError` with every fault. `clock` tells whether a certificate has expired. Without the local
+    authority its files are not looked at: it is about to be made.
     """
     reading = Reading(environ, {}, (clock or SystemClock()).wall())
     roots, complete = _roots(paths, reading)
@@ -58,7 +62,7 @@ def load(paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | Non
     merged = merge_files(roots, reading)
     inline = merged.entries.get("allow_inline_secrets")
     reading.allow_inline_secrets = getattr(inline, "text", "") == "true" and getattr(inline, "plain", False)
-    definitions = _definitions(TOP.read(merged, reading), reading, complete=complete)
+    definitions = _definitions(TOP.read(merged, reading), reading, complete=complete, with_authority=with_authority)
     if reading.faults or definitions is None:
         raise DefinitionsError(list(reading.faults))
     return Loaded(definitions, tuple(sorted(reading.warnings)), tuple(sorted(reading.notes)))
@@ -89,7 +93,7 @@ def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool
     return roots, not faults and len(roots) == len(found)
 
 
-def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definitions | None:
+def _definitions(top: Fields, reading: Reading, *, complete: bool, with_authority: bool) -> Definitions | None:
     defaults: Fields | None = top.values.get("defaults")
     limits = _limits(top.values.get("limits"))
     iclients: dict[str, Node] = top.values.get("iclients", {})
@@ -111,6 +115,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
             providers[name] = chosen
         registrations[name] = _iclient(name, expanded, chosen, reading)
     connections = []
+    claims: list[tuple[Connection, Node]] = []
     inline: list[Registration] = []
     routes: list[tuple[Route, Node]] = []
     for name, node in named.items():
@@ -126,10 +131,15 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         built = connection(name, fields, found, registration, reading)
         if built is not None:
             connections.append(built)
+            claims.append((built, fields.nodes.get("hosts", fields.node)))
     check_routes(routes, reading)
     listening = _listeners(top, routes, reading)
     check_redirects([one for one in (*registrations.values(), *inline) if one is not None], listening.admin, reading)
     kept = store(top, reading)
+    authority = authority_files(top, reading)
+    intercept = interception(top)
+    if intercept is not None and with_authority:
+        authority = check_authority(intercept, authority, claims, reading)
     if reading.faults:
         return None
     return Definitions(
@@ -139,6 +149,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool) -> Definition
         shutdown=Shutdown(**top.values["shutdown"].values) if "shutdown" in top.values else Shutdown(),
         limits=limits,
         store=kept,
+        authority=authority,
         connections=tuple(connections),
     )
 

@@ -77,10 +77,14 @@ class Deny:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorityFiles:
-    """Where the local certificate authority lies: certificate and key (PEM)."""
+    """Where the local certificate authority lies: certificate and key (PEM).
+
+    `keys` (base64, separated by commas) open the key where it is sealed; None where it is not.
+    """
 
     cert: Path
     key: Path
+    keys: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Where grants are kept: `state_dir` and the block `store`, with the keys that a store on disk is encrypted with."""
+"""Where grants are kept: the block `store`, with the keys that a store on disk is encrypted with."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from proxy.definitions.notation.kinds import Choice
 from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.sealed import keys
 from proxy.definitions.notation.shapes import Block, Fields, Key
-from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
+from proxy.definitions.notation.values import SecretValue, Value, file_text
 from proxy.definitions.settings import FileStore
+from proxy.definitions.state_dir import STATE, state_dir, written_path
 
 if TYPE_CHECKING:
-    from proxy.definitions.notation.nodes import Node
     from proxy.definitions.notation.reading import Reading
     from proxy.secret import Secret
 
-STATE: Final = "ICLIENT_PROXY_STATE"
 _GRANTS: Final = "grants"
 _OF_FILE: Final = ("path", "key")
 _REMEDY: Final = (
@@ -25,12 +24,6 @@ _REMEDY: Final = (
     "`iclient-proxy seal --new-key` makes a key"
 )
 
-STATE_DIR: Final = Key(
-    Value(),
-    "Folder of what outlives the process; null: $ICLIENT_PROXY_STATE, else $XDG_STATE_HOME/iclient-proxy, "
-    "else ~/.local/state/iclient-proxy.",
-    nullable=True,
-)
 STORE: Final = Block(
     "store",
     {
@@ -88,19 +81,10 @@ def _keys(fields: Fields, reading: Reading) -> Secret | None:
 
 def _folder(top: Fields, fields: Fields, reading: Reading) -> Path | None:
     if "path" in fields:
-        return _written(fields.nodes["path"], fields.values.get("path"), reading)
-    if "state_dir" in top:
-        below = _written(top.nodes["state_dir"], top.values.get("state_dir"), reading)
-        return below / _GRANTS if below is not None else None
-    environ = reading.environ
-    # A relative path in these is to be ignored (XDG Base Directory Specification).
-    for name, rest in ((STATE, ""), ("XDG_STATE_HOME", "iclient-proxy"), ("HOME", ".local/state/iclient-proxy")):
-        folder = Path(environ.get(name) or "")
-        if folder.is_absolute():
-            return folder / rest / _GRANTS
-    reading.fault(fields.nodes["kind"], "missing_key", f"no folder is known: write path, or set {STATE}", "store.path")
-    return None
-
-
-def _written(node: Node, text: str | None, reading: Reading) -> Path | None:
-    return file_path(node, text, reading).absolute() if text is not None else None
+        return written_path(fields.nodes["path"], fields.values.get("path"), reading)
+    below = state_dir(top, reading)
+    if below is None and "state_dir" not in top:
+        reading.fault(
+            fields.nodes["kind"], "missing_key", f"no folder is known: write path, or set {STATE}", "store.path"
+        )
+    return below / _GRANTS if below is not None else None

@@ -102,3 +102,17 @@ def _pairs() -> frozenset[str]:
 
 
 PUBLIC_SUFFIXES: Final = _pairs()
+
+
+def registrable(host: str) -> str:
+    """Return the domain that somebody registered and that the host lies in: `api.acme.co.uk` lies in `acme.co.uk`.
+
+    An address, a single label and a name under which others register theirs are only themselves.
+    """
+    labels = host.split(".")
+    if ":" in host or labels[-1].isdecimal() or len(labels) < 3:
+        return host
+    for first in range(len(labels)):
+        if ".".join(labels[first:]) in PUBLIC_SUFFIXES:
+            return ".".join(labels[max(0, first - 1) :])
+    return ".".join(labels[-2:])

@@ -12,7 +12,8 @@ from proxy.definitions.listeners import LISTENERS
 from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, Size, Whole
 from proxy.definitions.notation.nodes import Mapping, Node, Scalar, shown
 from proxy.definitions.notation.shapes import EXTENSION, AutoOr, Block, Key, as_mapping
-from proxy.definitions.stores import STATE_DIR, STORE
+from proxy.definitions.state_dir import STATE_DIR
+from proxy.definitions.stores import STORE
 
 if TYPE_CHECKING:
     from proxy.definitions.notation.reading import Reading

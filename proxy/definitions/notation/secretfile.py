@@ -112,10 +112,10 @@ def _text(path: Path, data: bytes, state: os.stat_result) -> FileText:
 
 
 def _exposed(path: Path, state: os.stat_result) -> bool:
-    return bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not _mounted(path)
+    return bool(state.st_mode & stat.S_IROTH) and state.st_uid == os.geteuid() and not mounted(path)
 
 
-def _mounted(path: Path) -> bool:
+def mounted(path: Path) -> bool:
     """Tell whether the file lies in a volume that Kubernetes mounts: there `..data` links to the current version."""
     return os.path.lexists(path.parent / "..data") or any(part.startswith("..") and part != ".." for part in path.parts)
 
