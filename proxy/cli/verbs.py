@@ -38,6 +38,7 @@ VERBS: Final = {
     "import": Verb("Turn iClients and connections of integrator.io into definitions.", "import_:import_"),
     "providers": Verb("List the providers that an iClient may name, search them, show one.", "providers:providers"),
     "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),
+    "env": Verb("Print what an application needs to send its requests through the proxy.", "env:env"),
     "schema": Verb("Print the JSON Schema of the definitions, for editors.", "schema:schema"),
     "version": Verb("Print the version.", "version"),
 }
