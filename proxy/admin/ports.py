@@ -1,4 +1,4 @@
-"""What the admin listener asks of the running proxy: four ports that the runtime fills, and their values."""
+"""What the admin listener asks of the running proxy: five ports that the runtime fills, and their values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from proxy.errors import ProxyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.admin.pac import Forward
     from proxy.admin.status import ConnectionStatus
     from proxy.secret import Secret
 
@@ -152,11 +153,20 @@ class Process(Protocol):
         ...
 
 
+class LocalUse(Protocol):
+    """What applications on this machine need to use the proxy."""
+
+    def forward(self) -> Forward | None:
+        """Return the forward listener that is open, None without one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All four; one object may fill several."""
+    """All five; one object may fill several."""
 
     watch: Watch
     tokens: TokenOperations
     authorizations: Authorizations
     process: Process
+    local: LocalUse

@@ -16,6 +16,7 @@ from proxy.admin import answers
 from proxy.admin.access import OPEN_TO_ALL, Rules, refusal_of_post
 from proxy.admin.api import Api
 from proxy.admin.authorize import Authorize
+from proxy.admin.pac import MEDIA, script
 from proxy.admin.pages import PAGE_TICKET, Pages
 from proxy.admin.probes import Probes
 from proxy.admin.routes import KNOWN, Page, find
@@ -64,6 +65,7 @@ class AdminServer:
         self._tickets = Tickets(entropy(32), clock)
         self._probes = Probes(health, scrape, scrape_seconds=scrape_seconds)
         self._api = Api(ports)
+        self._local = ports.local
         self._pages = Pages(ports, self._tickets, clock, entropy)
         self._authorize = Authorize(self._rules, ports, self._pages, self._tickets, clock)
         self._web: _Server | None = None
@@ -129,6 +131,8 @@ class AdminServer:
                 return await self._authorize.answer(called)
             case Page.API_CONNECTIONS | Page.API_ACTION | Page.API_RELOAD | Page.QUIT:
                 return await self._api.answer(called)
+            case Page.PAC:
+                return answers.asset(script(self._local.forward()), MEDIA)
             case _:
                 assert_never(called.route.page)
 

@@ -27,7 +27,7 @@ from proxy.cli.environment import (
 from proxy.cli.failures import UsageError
 from proxy.cli.status import Config
 from proxy.cli.where import definitions_at
-from proxy.definitions.settings import TcpBind
+from proxy.definitions.settings import TcpBind, seen_from_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,7 +41,6 @@ _WANTED: Final = f': "${{{_PASSWORD_VARIABLE}:?set it to the password that the p
 # What expands in the double quotes of a POSIX shell.
 _EXPANDING: Final = '\\"$`'
 _SETTINGS: Final = "${XDG_CONFIG_HOME:-$HOME/.config}/iclient-proxy"
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # what listens everywhere, seen from here
 # By this name a container reaches the machine it runs on, when it is told so by --add-host.
 _HOST_GATEWAY: Final = "host.docker.internal"
 
@@ -101,7 +100,7 @@ def way(definitions: Definitions, address: str | None, connection: str | None, b
         )
     claimed = tuple(dict.fromkeys(claim for each in definitions.connections for claim in each.hosts))
     return Way(
-        host=_ANYWHERE.get(host, host),
+        host=seen_from_here(host),
         port=port,
         claimed=claimed,
         bypass=bypassed(claimed, tuple(bypass)),

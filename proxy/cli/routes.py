@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from proxy.cli.failures import UsageError
-from proxy.definitions.settings import TcpBind
+from proxy.definitions.settings import TcpBind, seen_from_here
 from proxy.errors import Refusal
 from proxy.exchange.rewrite import upstream_target
 from proxy.exchange.route import RouteTable
@@ -75,7 +75,7 @@ def address(listener: ReverseListener) -> str:
     bind = listener.bind
     if not isinstance(bind, TcpBind):
         return f"unix:{bind.path}"
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind.host, bind.host)  # noqa: S104  # seen from here
+    host = seen_from_here(bind.host)
     scheme = "http" if listener.tls is None else "https"
     return f"{scheme}://[{host}]:{bind.port}" if ":" in host else f"{scheme}://{host}:{bind.port}"
 

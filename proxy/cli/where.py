@@ -38,7 +38,7 @@ def admin_url(named: str | None, config: Sequence[Path] | None, environ: Mapping
     if not paths:
         return DEFAULT
     from proxy.definitions.load import load
-    from proxy.definitions.settings import TcpBind
+    from proxy.definitions.settings import TcpBind, seen_from_here
 
     try:
         admin = load(paths, environ).definitions.listeners.admin
@@ -50,5 +50,5 @@ def admin_url(named: str | None, config: Sequence[Path] | None, environ: Mapping
         return DEFAULT
     if not isinstance(admin.bind, TcpBind):
         return f"unix:{admin.bind.path}"
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.bind.host, admin.bind.host)  # noqa: S104  # seen from here
+    host = seen_from_here(admin.bind.host)
     return f"http://[{host}]:{admin.bind.port}" if ":" in host else f"http://{host}:{admin.bind.port}"

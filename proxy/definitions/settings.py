@@ -57,6 +57,11 @@ class UnixBind:
 Bind = TcpBind | UnixBind
 
 
+def seen_from_here(host: str) -> str:
+    """Return the address at which this machine itself reaches a listener on `host`, which may be all addresses."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing listens here
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReverseListener:
     bind: Bind = TcpBind(host="127.0.0.1", port=7480)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.admin.pac import Forward
 from proxy.admin.ports import Event, Ports, ReloadReport
 from proxy.admin.status import ConnectionStatus
 from proxy.errors import Refusal
@@ -30,7 +31,7 @@ class RunningProxy:
     """Fills the ports of `admin` and feeds the metrics.
 
     `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew;
-    `forgets`: a restart loses grants.
+    `forward` returns where the forward listener is, None without one; `forgets`: a restart loses grants.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RunningProxy:
         stop: Callable[[], None],
         reload: Callable[[], Awaitable[Applied | Rejected]],
         *,
+        forward: Callable[[], str | None],
         forgets: bool,
     ) -> None:
         self._parts = parts
@@ -48,12 +50,13 @@ class RunningProxy:
         self._authorizations = authorizations
         self._stop = stop
         self._reload = reload
+        self._forward = forward
         self._forgets = forgets
 
     @property
     def ports(self) -> Ports:
-        """Itself as three of the ports, and who knows of authorizations as the fourth."""
-        return Ports(self, self, self._authorizations, self)
+        """Itself as four of the ports, and who knows of authorizations as the fifth."""
+        return Ports(self, self, self._authorizations, self, self)
 
     def connections(self) -> list[ConnectionStatus]:
         """Return every connection's status."""
@@ -90,6 +93,13 @@ class RunningProxy:
                 return ReloadReport(applied=True, changed=(*changes.changed, *changes.added, *changes.removed))
             case Rejected(reasons=reasons):
                 return ReloadReport(applied=False, faults=reasons)
+
+    def forward(self) -> Forward | None:
+        """Return the forward listener and what the connections claim there."""
+        address = self._forward()
+        if address is None:
+            return None
+        return Forward(address, [claim for part in self._parts().values() for claim in part.connection.hosts])
 
     def quit(self) -> None:
         """Begin to drain."""

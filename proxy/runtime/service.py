@@ -13,6 +13,7 @@ import structlog
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
+from proxy.definitions.settings import TcpBind, seen_from_here
 from proxy.inbound.bind import bind_socket, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
@@ -63,6 +64,7 @@ class Service:
             BrowserAuthorizations(lambda: self._assembly.parts, workshop.randbytes, clock.monotonic),
             self.stop,
             self.reload,
+            forward=self._forward_address,
             forgets=workshop.forgets,
         )
         self._health = Health(self._operations.connections)
@@ -109,6 +111,14 @@ class Service:
         self._workshop.admin_base = admin_base(settings, port)
         await server.start(sock)
         return server
+
+    def _forward_address(self) -> str | None:
+        """Return where browsers on this machine find the forward listener; None where it is none for them."""
+        forward = self._assembly.definitions.listeners.forward
+        if forward is None or not isinstance(forward.bind, TcpBind):
+            return None
+        host = seen_from_here(forward.bind.host)
+        return f"[{host}]:{forward.bind.port}" if ":" in host else f"{host}:{forward.bind.port}"
 
     async def run(self) -> None:
         """Serve until told to stop, then drain and end."""

@@ -21,6 +21,7 @@ from proxy.problem import PROBLEMS
 from proxy.secret import Secret
 
 if TYPE_CHECKING:
+    from proxy.admin.pac import Forward
     from proxy.admin.status import ConnectionStatus
 
 NOW: Final = 1767323045.0  # 2026-01-02T03:04:05Z
@@ -44,11 +45,12 @@ class Running:
     flows: dict[str, tuple[str, str]] = field(default_factory=dict)  # state -> connection, session
     report: ReloadReport = field(default_factory=lambda: ReloadReport(applied=True, changed=("crm",)))
     quits: int = 0
+    listener: Forward | None = None
 
     @property
     def ports(self) -> Ports:
-        """Itself, four times."""
-        return Ports(self, self, self, self)
+        """Itself, five times."""
+        return Ports(self, self, self, self, self)
 
     def connections(self) -> list[ConnectionStatus]:
         return list(self.statuses.values())
@@ -106,6 +108,9 @@ class Running:
 
     def quit(self) -> None:
         self.quits += 1
+
+    def forward(self) -> Forward | None:
+        return self.listener
 
     def _refuse(self, name: str) -> None:
         if name == "broken":
