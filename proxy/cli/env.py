@@ -13,6 +13,7 @@ import typer
 
 from proxy.cli.environment import (
     FOLDER,
+    HELD,
     MOUNTED,
     PASSWORD,
     Note,
@@ -164,19 +165,20 @@ def _shell(found: Iterable[Line], *, password: bool) -> Iterable[str]:
             case Note(text=text):
                 yield f"# {text}"
             case Variable(name=name, value=value):
-                yield f"export {name}={_word(value)}"
+                yield f"export {name}={_word(value, name)}"
             case Written(path=path, content=text):
                 folder = _word(path.rpartition("/")[0])
                 content = " ".join(map(shlex.quote, text.splitlines()))
                 yield f"mkdir -p {folder} && printf '%s\\n' {content} > {_word(path)}"
 
 
-def _word(value: str) -> str:
+def _word(value: str, name: str = "") -> str:
     """Quote one word for a POSIX shell; what only the shell knows is left for it to put in."""
-    if PASSWORD not in value and FOLDER not in value:
+    shells = {PASSWORD: f"${{{_PASSWORD_VARIABLE}}}", FOLDER: _SETTINGS, HELD: f"${{{name}:+${name} }}"}
+    if not set(shells) & set(value):
         return shlex.quote(value)
-    quoted = "".join(f"\\{each}" if each in _EXPANDING else each for each in value)
-    return f'"{quoted.replace(PASSWORD, f"${{{_PASSWORD_VARIABLE}}}").replace(FOLDER, _SETTINGS)}"'
+    quoted = "".join(shells.get(each) or (f"\\{each}" if each in _EXPANDING else each) for each in value)
+    return f'"{quoted}"'
 
 
 def _docker(found: Way) -> Iterable[str]:

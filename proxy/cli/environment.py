@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 PASSWORD: Final = "\0"
 # Stands for the folder of the user's own settings, which only the shell knows.
 FOLDER: Final = "\1"
+# Stands for what the variable holds already, with a space after it.
+HELD: Final = "\2"
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 # Where a container finds what it is to trust, when it finds it anywhere.
 MOUNTED: Final = "/etc/iclient-proxy/trust"
@@ -191,9 +194,14 @@ def _python(way: Way) -> Iterator[Line]:
 
 
 def _node(way: Way) -> Iterator[Line]:
-    yield Note("Node reads these from 22.21 and 24.5 on; an older one only through an agent: docs/guides/node.md.")
-    yield Variable("NODE_USE_ENV_PROXY", "1")
+    yield Note(
+        "Node reads these from 22.21 and 24.5 on; for an older one a script of ours does, loaded before the program."
+    )
     yield from _variables(way)
+    yield Variable("NODE_USE_ENV_PROXY", "1")
+    path = str(Path(__file__).with_name("preload.cjs"))
+    script = f'"{path}"' if " " in path else path
+    yield Variable("NODE_OPTIONS", f"{HELD}--require={script}")
     if way.trust is not None:
         yield Variable("NODE_EXTRA_CA_CERTS", way.trust.ca)
 
@@ -202,7 +210,7 @@ def _java(way: Way) -> Iterator[Line]:
     yield Note("Java reads no proxy variable; it says on standard error that it picked these options up.")
     if way.password:
         yield Note("Java takes no proxy credential from options: the application has to set an Authenticator.")
-    yield Variable("JAVA_TOOL_OPTIONS", _java_options(way))
+    yield Variable("JAVA_TOOL_OPTIONS", HELD + _java_options(way))
 
 
 _OF_JAVA: Final = {"127.0.0.1": "127.*", "::1": "[::1]"}

@@ -89,6 +89,14 @@ def test_java_gets_properties_and_its_own_list_of_exceptions():
     ]
 
 
+@pytest.mark.parametrize(("runtime", "name"), [(Runtime.JAVA, "JAVA_TOOL_OPTIONS"), (Runtime.NODE, "NODE_OPTIONS")])
+def test_options_that_the_variable_holds_already_are_kept(runtime, name):
+    text = printed(runtime, definitions())
+    alone, beside = evaluated(text)[name], evaluated(text, **{name: "--mine='a b'"})[name]
+
+    assert beside == f"--mine='a b' {alone}"
+
+
 @pytest.mark.parametrize("runtime", SHELLS)
 def test_authorities_are_named_only_where_interception_is_on(runtime, tmp_path):
     without = printed(runtime, definitions())

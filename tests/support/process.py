@@ -51,13 +51,21 @@ class Process:
 
     @classmethod
     async def start(
-        cls, definitions: Mapping[str, Any], folder: Path, environment: Mapping[str, str] | None = None
+        cls,
+        definitions: Mapping[str, Any],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> Process:
-        """Write the definitions into `folder` and run the product on them; see `until_listening`."""
+        """Write the definitions into `folder` and run the product on them; see `until_listening`.
+
+        With `names` it looks up these (see `tests.support.names`), without what the machine knows.
+        """
         file = folder / "definitions.yaml"
         file.write_text(json.dumps(definitions, indent=1))  # JSON is YAML, and has no aliases
+        program = ("proxy",) if names is None else ("tests.support.names", json.dumps(names))
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy", "run", "--config", str(file),
+            sys.executable, "-m", *program, "run", "--config", str(file),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             cwd=folder, limit=1 << 20,
             env={

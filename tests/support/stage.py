@@ -172,7 +172,13 @@ class Case:
 class Stage:
     """The process and what is around it; `connections` maps each name to what its definition adds to the usual."""
 
-    def __init__(self, connections: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        connections: Mapping[str, Mapping[str, Any]],
+        settings: Mapping[str, Any],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self._names = names
         self.tokens = TokenEndpoint()
         self._listening = {name: listen() for name in connections}
         self._connections = connections
@@ -208,7 +214,7 @@ class Stage:
     async def start(self, folder: Path, *, serving: bool = True) -> None:
         """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
-        self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET})
+        self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET}, self._names)
         if not serving:
             return
         try:
