@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from proxy.cli.failures import UsageError
-from proxy.definitions.settings import TcpBind, seen_from_here
+from proxy.definitions.settings import ReverseListener, TcpBind, seen_from_here
 from proxy.errors import Refusal
 from proxy.exchange.rewrite import upstream_target
 from proxy.exchange.route import RouteTable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from proxy.definitions.models import Connection, Definitions, Route
-    from proxy.definitions.settings import ReverseListener
     from proxy.exchange.plan import Plan
     from proxy.runtime.doors import Door
 
@@ -64,10 +63,10 @@ def route_of(connection: Connection) -> Route:
 def listener_of(definitions: Definitions, connection: Connection) -> ReverseListener:
     """Return the listener that the connection's route is on, its own or the shared one; raises `UsageError`."""
     route_of(connection)
-    found = next((door.settings for door in doors(definitions) if connection.name in door.connections), None)
-    if found is None:
-        raise UsageError("the reverse listener is closed by the definitions")
-    return found
+    for door in doors(definitions):
+        if isinstance(door.settings, ReverseListener) and connection.name in door.connections:
+            return door.settings
+    raise UsageError("the reverse listener is closed by the definitions")
 
 
 def address(listener: ReverseListener) -> str:
@@ -127,11 +126,11 @@ def owner(definitions: Definitions, url: str) -> Owner:
 
 
 def _is_at(door: Door, host: str, port: int | None, definitions: Definitions) -> bool:
-    bind = door.settings.bind
-    if not isinstance(bind, TcpBind) or bind.port != port:
+    settings, bind = door.settings, door.settings.bind
+    if not isinstance(settings, ReverseListener) or not isinstance(bind, TcpBind) or bind.port != port:
         return False
     hosts = {each.route.host for each in definitions.connections if each.route is not None and each.route.host}
-    return host in {*_LOCAL, bind.host, *hosts, *door.settings.allowed_hosts}
+    return host in {*_LOCAL, bind.host, *hosts, *settings.allowed_hosts}
 
 
 def _through(definitions: Definitions, open_doors: list[Door], host: str, target: str) -> Owner:

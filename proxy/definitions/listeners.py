@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.definitions import domains
+from proxy.definitions.binds import BindKind, bind_text, is_open
+from proxy.definitions.forward import FORWARD, forward
 from proxy.definitions.keys.pem import MAX_BYTES, check_pair, check_roots, private_key
-from proxy.definitions.notation.kinds import Kind, Text, scalar, without_placeholder
+from proxy.definitions.notation.kinds import Kind, Text
 from proxy.definitions.notation.nodes import Node, Scalar, Sequence
 from proxy.definitions.notation.reading import UnreadableError
-from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, OnlyFalse, OrFalse
+from proxy.definitions.notation.shapes import Block, Fields, Key, ListOf, OrFalse
 from proxy.definitions.notation.values import SecretValue, Value, file_path, file_text
 from proxy.definitions.settings import (
     AdminListener,
     BasicCredential,
     Bind,
+    ForwardListener,
     ListenerAuth,
     Listeners,
     ListenerTls,
     ReverseListener,
-    TcpBind,
-    UnixBind,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
-UNIX_PATH_BYTES: Final = 107  # sun_path has 108 with its NUL
-_TCP: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]*):(\d{1,9})", re.ASCII)
-
-
-@dataclass(frozen=True)
-class BindKind(Kind[Bind]):
-    """`127.0.0.1:7480`, `[::1]:7480`, `localhost:7480`, and `unix:/path` unless `tcp_only`."""
-
-    tcp_only: bool = False
-
-    def read(self, node: Node, reading: Reading) -> Bind:
-        expected = "an address such as 127.0.0.1:7480" + ("" if self.tcp_only else " or unix:/path")
-        text = without_placeholder(scalar(node, reading, expected), reading)
-        if text.startswith("unix:") and not self.tcp_only:
-            return UnixBind(path=_unix_path(node, text.removeprefix("unix:"), reading))
-        found = _TCP.fullmatch(text)
-        if found is None:
-            advice = f"; write 127.0.0.1:{text}" if text.isdecimal() else ""
-            raise reading.refused(node, "invalid_bind", f"expected {expected}{advice}")
-        host, port = found[1].strip("[]"), int(found[2])
-        if port > 65535:
-            raise reading.refused(node, "out_of_range", f"port {port} is not between 0 and 65535")
-        if not host or host == "*":
-            raise reading.refused(node, "invalid_bind", f"write 0.0.0.0:{port} to listen on every address")
-        if host != "localhost":
-            try:
-                host = str(ipaddress.ip_address(host))
-            except ValueError:
-                raise reading.refused(
-                    node, "invalid_bind", f"expected {expected}; names other than localhost are not looked up"
-                ) from None
-        return TcpBind(host=host, port=port)
-
-    def schema(self) -> dict[str, Any]:
-        tcp = r"(\[[0-9A-Fa-f:.]+\]|[0-9.]+|localhost):[0-9]{1,5}"
-        return {"type": "string", "pattern": f"^{tcp}$" if self.tcp_only else f"^({tcp}|unix:/.+)$"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +122,7 @@ LISTENERS: Final = Block(
         "reverse": Key(
             OrFalse(OneOrMany(REVERSE)), "Where applications call routes; one listener or a list, false closes it."
         ),
-        "forward": Key(OnlyFalse("the forward listener"), "The forward proxy."),
+        "forward": Key(OrFalse(FORWARD), "The forward proxy, for applications with HTTP_PROXY; closed unless named."),
         "admin": Key(OrFalse(ADMIN), "Health, metrics and status; false closes it."),
     },
 )
@@ -182,7 +143,11 @@ def listeners(fields: Fields, reading: Reading) -> tuple[Listeners, list[tuple[B
         binds += _bind(block, AdminListener().bind)
     elif admin is not None:
         binds.append((admin.bind, _unwritten(fields, "admin")))
-    return Listeners(reverse=reverse, admin=admin), binds
+    block = fields.values.get("forward")
+    if block is not None:
+        binds += _bind(block, ForwardListener().bind)
+    proxy = forward(block, reading) if block is not None else None
+    return Listeners(reverse=reverse, forward=proxy, admin=admin), binds
 
 
 def _bind(fields: Fields, default: Bind) -> list[tuple[Bind, Node]]:
@@ -195,30 +160,6 @@ def _bind(fields: Fields, default: Bind) -> list[tuple[Bind, Node]]:
 def _unwritten(fields: Fields, key: str) -> Node:
     """Return a node that stands for a listener that is open by default."""
     return Scalar("", True, fields.node.place, fields.path(key))
-
-
-def check_binds(binds: Iterable[tuple[Bind, Node]], reading: Reading) -> None:
-    """Fault where two listeners want the same port or socket."""
-    seen: list[tuple[Bind, Node]] = []
-    for bind, node in binds:
-        for other, where in seen:
-            if _same(bind, other):
-                place = where.place if where.place.line else "its default"
-                reading.fault(node, "duplicate_bind", f"{bind_text(bind)} is taken already by {where.path} ({place})")
-                break
-        seen.append((bind, node))
-
-
-def is_open(bind: Bind) -> bool:
-    """Tell whether others than this machine can reach the bind."""
-    return isinstance(bind, TcpBind) and not domains.is_loopback(bind.host)
-
-
-def bind_text(bind: Bind) -> str:
-    """Return the bind as the operator writes it."""
-    if isinstance(bind, UnixBind):
-        return f"unix:{bind.path}"
-    return f"[{bind.host}]:{bind.port}" if ":" in bind.host else f"{bind.host}:{bind.port}"
 
 
 def _reverse(fields: Fields, reading: Reading) -> ReverseListener:
@@ -270,28 +211,3 @@ def _tls(fields: Fields, reading: Reading) -> ListenerTls | None:
     return ListenerTls(
         cert=str(file_path(cert, paths["cert"], reading)), key=str(file_path(key, paths["key"], reading))
     )
-
-
-def _unix_path(node: Node, path: str, reading: Reading) -> str:
-    if not path.startswith("/"):
-        raise reading.refused(
-            node, "invalid_bind", "the path of a unix socket begins with /, as in unix:/run/iclient-proxy.sock"
-        )
-    if len(path.encode()) > UNIX_PATH_BYTES:
-        raise reading.refused(
-            node,
-            "out_of_range",
-            f"the path of a unix socket has at most {UNIX_PATH_BYTES} bytes, this one has {len(path.encode())}",
-        )
-    return path
-
-
-def _same(one: Bind, other: Bind) -> bool:
-    if isinstance(one, UnixBind) or isinstance(other, UnixBind):
-        return one == other
-    if one.port != other.port or one.port == 0:
-        return False
-    hosts = {"127.0.0.1" if bind.host == "localhost" else bind.host for bind in (one, other)}
-    if len(hosts) == 1:
-        return True
-    return "::" in hosts or ("0.0.0.0" in hosts and all("." in host for host in hosts))  # noqa: S104 a comparison, no bind

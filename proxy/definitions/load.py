@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
 from proxy.definitions.authority import authority_files, check_authority, interception
+from proxy.definitions.binds import check_binds
 from proxy.definitions.connections import CONNECTION, connection, registration_of
 from proxy.definitions.expand import expanded_connection, expanded_iclient
+from proxy.definitions.forward import check_claims
 from proxy.definitions.iclients import ICLIENT, Registration, iclient
-from proxy.definitions.listeners import check_binds, listeners
+from proxy.definitions.listeners import listeners
 from proxy.definitions.models import Definitions
 from proxy.definitions.notation import sources
 from proxy.definitions.notation.nodes import Mapping, Node, Place, Scalar, described
@@ -134,12 +136,15 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool, with_authorit
             claims.append((built, fields.nodes.get("hosts", fields.node)))
     check_routes(routes, reading)
     listening = _listeners(top, routes, reading)
+    check_claims(listening.forward, claims, reading)
     check_redirects([one for one in (*registrations.values(), *inline) if one is not None], listening.admin, reading)
     kept = store(top, reading)
     authority = authority_files(top, reading)
     intercept = interception(top)
     if intercept is not None and with_authority:
         authority = check_authority(intercept, authority, claims, reading)
+        if listening.forward is not None:
+            listening = replace(listening, forward=replace(listening.forward, intercept=authority))
     if reading.faults:
         return None
     return Definitions(
@@ -175,7 +180,7 @@ def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) 
     on = any(one.bind is None for one, _ in routes)
     if on and not found.reverse and "reverse" in fields.values:
         reading.warn(fields.nodes["reverse"], "unreachable", "no listener is open for the routes of the connections")
-    return found if on else Listeners(reverse=(), admin=found.admin)
+    return found if on else replace(found, reverse=())
 
 
 def _iclient(name: str, node: Node, chosen: Chosen | None, reading: Reading) -> Registration | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.listeners import HOST, BindKind, bind_text, is_open
+from proxy.definitions.binds import BindKind, bind_text, is_open
+from proxy.definitions.listeners import HOST
 from proxy.definitions.models import Route
 from proxy.definitions.notation.kinds import Flag, Text
 from proxy.definitions.notation.shapes import Block, Key, OrFalse

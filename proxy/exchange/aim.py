@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from proxy.definitions.domains import DomainError, canonical_host, is_metadata, parse_url
+from proxy.definitions.domains import DomainError, OAuthUrl, canonical_host, is_metadata, parse_url
 from proxy.definitions.templates.calls import varies
 from proxy.definitions.templates.placeholders import Call, RenderError, UrlTemplate, expressions, references, render
 from proxy.definitions.templates.scope import connection_scope, iclient_scope
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.access_token import AccessToken
-    from proxy.definitions.domains import OAuthUrl
     from proxy.definitions.models import Connection
     from proxy.definitions.templates.placeholders import Ambient, Expression, Template
     from proxy.exchange.plan import Streams
@@ -35,7 +34,7 @@ _ANSWERED: Final = (("connection", "token"), ("connection", "callback"))
 class Origin(NamedTuple):
     """Scheme, host and port of an upstream; the host in lower case and without brackets."""
 
-    scheme: str
+    scheme: Literal["https", "http"]
     host: str
     port: int
 
@@ -72,22 +71,35 @@ class Aims:
     """Makes the aims of one connection. `fixed` is the one for all requests, None where there is no such one.
 
     `needs_token`: without a token answer nobody knows where to send anything. `origin` is the last one, if any.
+    `named` is the origin that the requests themselves name, with a target that stays as it is; without it `base_url`
+    says where to. `via` is a line of ours for every request, or empty.
     """
 
     __slots__ = (
-        "_ambient", "_connection", "_last", "_last_for", "_origins", "_varies", "fixed", "needs_token", "origin",
+        "_ambient", "_connection", "_last", "_last_for", "_named", "_origins", "_varies", "_via", "fixed",
+        "needs_token", "origin",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, origins: Origins, ambient: Callable[[], Ambient]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        origins: Origins,
+        ambient: Callable[[], Ambient],
+        *,
+        via: bytes = b"",
+        named: Origin | None = None,
+    ) -> None:
         self._connection = connection
         self._origins = origins
         self._ambient = ambient
+        self._via = via
+        self._named = named
         self._last: Aim | None = None
         self._last_for: AccessToken | None = None
         self.origin: Origin | None = None
         templates = [template for _, template in connection.headers if template is not None]
         self._varies = any(_varies(expression) for template in templates for expression in expressions(template))
-        self.needs_token = isinstance(connection.base_url, UrlTemplate)
+        self.needs_token = named is None and isinstance(connection.base_url, UrlTemplate)
         waits = self.needs_token or self._varies or any(_is_answered(template) for template in templates)
         self.fixed: Aim | None = None
         if not waits:
@@ -110,11 +122,18 @@ class Aims:
 
     def _made(self, token: AccessToken | None, *, bare: bool) -> Aim:
         connection, ambient = self._connection, self._ambient()
-        scope: dict[str, object] = {"connection": connection_scope(connection, token=token)}
+        own = connection_scope(connection, token=token)
+        scope: dict[str, object] = {"connection": own}
         if connection.iclient is not None:
             scope["iclient"] = iclient_scope(connection.iclient, connection, redirect_url=None, jwt=None)
-        url = _url(connection, scope, ambient)
-        scope["connection"] = connection_scope(connection, token=token, base_url=str(url).removesuffix("/"))
+        if self._named is None:
+            url = _url(connection, scope, ambient)
+            location = _location(connection, url)
+            own["base_url"] = str(url).removesuffix("/")
+        else:
+            url, location = OAuthUrl(*self._named, "/"), None
+            if token is not None and not isinstance(connection.base_url, str):  # only a header may want it
+                own["base_url"] = lambda: str(_url(connection, scope, ambient)).removesuffix("/")
         names, lines = [], []
         for name, template in connection.headers:
             if template is not None:
@@ -125,7 +144,7 @@ class Aims:
         # Only now that nothing can go wrong any more: to ask for another origin's streams is to give up the last one's.
         origin = self.origin = Origin(url.scheme, url.host, url.port)
         streams = self._origins.to(origin)
-        return Aim(url, streams, "".join(lines).encode("latin-1"), names, _location(connection, url))
+        return Aim(url, streams, "".join(lines).encode("latin-1") + self._via, names, location)
 
 
 def _url(connection: Connection, scope: dict[str, object], ambient: Ambient) -> OAuthUrl:

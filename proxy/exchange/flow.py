@@ -198,11 +198,10 @@ class Exchange:
 
     def opened(self, stream: Stream) -> None:
         """Write the request on the stream that is ours now."""
-        head, plan, surroundings = self._head, self._plan, self._surroundings
+        head = self._head
         self._phase = _RESPONSE
         self._stream = stream
-        via, strip = surroundings.via, self._strip
-        data = request_head(plan, self._aim, head, self._target, self._token, via=via, strip_authorization=strip)
+        data = request_head(self._plan, self._aim, head, self._target, self._token, strip_authorization=self._strip)
         upload = self._upload
         if upload is not NO_UPLOAD:
             waiting, held = upload.take()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Protocol, Self
 
 from proxy.exchange.aim import Aims, lines_named
 from proxy.exchange.classify import Classifier
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.definitions.models import Connection
     from proxy.definitions.templates.placeholders import Ambient
     from proxy.errors import Refusal
-    from proxy.exchange.aim import Aim, Origins
+    from proxy.exchange.aim import Aim, Origin, Origins
     from proxy.exchange.inject import Injector
     from proxy.exchange.record import ConnectionCounters
     from proxy.exchange.stream import Stream
@@ -95,8 +96,11 @@ class Plan:
         verdicts: TokenVerdicts | None,
         counters: ConnectionCounters,
         ambient: Callable[[], Ambient],
+        *,
+        via: bytes = b"",
+        named: Origin | None = None,
     ) -> None:
-        self.aims = Aims(connection, origins, ambient)
+        self.aims = Aims(connection, origins, ambient, via=via, named=named)
         aim: Aim | None = self.aims.fixed
         self.aim = aim
         self.connection = connection
@@ -112,11 +116,11 @@ class Plan:
         self.replays_all = connection.replay.methods == "all"
         self.timeouts = connection.timeouts
         self.classifier = Classifier(connection.auth_errors)
-        via = connection.send_token_via
+        placement = connection.send_token_via
         self.injector: Injector | None = None
         if tokens is not None:
             self.injector = (
-                HeaderInjector(via.header) if via.header is not None else QueryInjector(via.query)  # type: ignore[arg-type]
+                HeaderInjector(placement.header) if placement.header is not None else QueryInjector(placement.query)  # type: ignore[arg-type]
             )
         self.credential_lines: re.Pattern[bytes] | None = None
         if isinstance(self.injector, HeaderInjector):
@@ -132,12 +136,50 @@ class Plan:
         prefix = route.prefix.rstrip("/") if route is not None else ""
         self.strip = len(prefix) if route is not None and route.strip else 0
 
+    def at(self, aims: Aims) -> Self:
+        """Return the plan for requests that name their origin themselves: only where they go is another matter.
+
+        Their targets stay as they are, and begin with the path of `base_url`, which dot segments must not leave.
+        """
+        plan = copy(self)
+        plan.aims, plan.aim = aims, aims.fixed
+        plan.strip = 0
+        return plan
+
     def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
         """Return what no log line about this connection may show."""
         if token is not self._hidden_for:
             self._hidden_for = token
             self._hidden = self._own_secrets if token is None else (*self._own_secrets, token.value.reveal().encode())
         return self._hidden
+
+
+class Passage(Plan):
+    """The plan of what no connection claims: nothing is put in, and no secret at all may show in its log line.
+
+    Targets are whole URLs, for that line's sake; they begin with `prefix`, which is taken away.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        connection: Connection,
+        origins: Origins,
+        counters: ConnectionCounters,
+        ambient: Callable[[], Ambient],
+        *,
+        via: bytes,
+        named: Origin,
+        prefix: bytes,
+    ) -> None:
+        super().__init__(connection, origins, None, None, counters, ambient, via=via, named=named)
+        self.strip = len(prefix)
+
+    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
+        """Return every secret that is alive: the application may have put any of them into the path."""
+        del token
+        return all_hidden()
 
 
 def all_hidden() -> tuple[bytes, ...]:

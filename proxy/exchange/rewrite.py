@@ -42,6 +42,8 @@ def upstream_target(plan: Plan, base_path: bytes, target: bytes) -> bytes:
     if rest[:1] == b"?":
         # `/crm?x` of route `/crm`: base_url itself
         return (base_path or b"/") + rest
+    if rest == b"*":  # OPTIONS of a whole server (RFC 9112 §3.2.4); only where the request names it
+        return rest
     return (base_path or b"/") if not rest else base_path + b"/" + rest
 
 
@@ -58,13 +60,12 @@ def request_head(
     target: bytes,
     token: AccessToken | None,
     *,
-    via: bytes,
     strip_authorization: bool,
 ) -> bytes:
     """Return the head for the upstream, with `token` in its place when there is one.
 
-    `target` is the one of `upstream_target`. `via` is a line of ours or empty. `strip_authorization`: the application's
-    `Authorization` was for the listener and goes no further.
+    `target` is the one of `upstream_target`. `strip_authorization`: the application's `Authorization` was for the
+    listener and goes no further.
     """
     fields = head.fields
     if fields.ordinary and not strip_authorization and aim.pattern is None:
@@ -86,7 +87,7 @@ def request_head(
             target = injector.target(target, token)
     method = head.method
     framing = b"\r\n" if fields.ordinary and method == b"GET" else _framing(head) + b"\r\n"
-    return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, aim.lines, via, framing))
+    return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, aim.lines, framing))
 
 
 def _without_hop(aim: Aim, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:

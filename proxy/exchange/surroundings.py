@@ -38,7 +38,7 @@ class Surroundings:
 
     __slots__ = (
         "_last_id", "_prefix", "bounds", "counters", "draining", "loop", "memory", "recorder", "tunnel_idle",
-        "tunnels_max", "unmatched", "via", "via_tag",
+        "tunnels_max", "unmatched", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +50,6 @@ class Surroundings:
         memory: ReplayMemory,
         bounds: Bounds,
         *,
-        via: bytes,
         via_tag: bytes,
         tunnels_max: int,
         tunnel_idle: float,
@@ -61,7 +60,6 @@ class Surroundings:
         self.recorder = recorder
         self.memory = memory
         self.bounds = bounds
-        self.via = via
         self.via_tag = via_tag
         self.tunnels_max = tunnels_max
         self.tunnel_idle = tunnel_idle
@@ -80,14 +78,18 @@ class Surroundings:
         `head` is None where not even a head came through.
         """
         self.count_reply(problem)
+        return self.record_own(problem.status, head)
+
+    def record_own(self, status: int, head: RequestHead | None) -> str:
+        """Count and record what we answered ourselves for no connection; returns its id."""
         requests = self.unmatched.requests
-        requests[problem.status] = requests.get(problem.status, 0) + 1
+        requests[status] = requests.get(status, 0) + 1
         record = (
             ExchangeRecord(self.unmatched.connection, head.method, head.target)
             if head is not None
             else ExchangeRecord(self.unmatched.connection, b"-", b"-")
         )
-        record.status = problem.status
+        record.status = status
         record.request_id = self._new_id()
         if self.recorder is not None:
             if head is not None:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange.flow import Exchange
-from proxy.inbound.reverse import Peer
-from proxy.problem import PROBLEMS, answer
+from proxy.exchange.plan import Plan
+from proxy.inbound.demands import check_demands, ends_here, own_answer
+from proxy.inbound.rules import Page, Peer
+from proxy.problem import PROBLEMS
 from proxy.wire.framing import ChunkedBody, CountedBody, NoBody
 from proxy.wire.request import parse_request
 from proxy.wire.sweep import NEVER
@@ -22,31 +24,51 @@ from proxy.wire.sweep import NEVER
 if TYPE_CHECKING:
     from proxy.exchange.stream import TunnelEnd
     from proxy.inbound.listener import Listener
+    from proxy.inbound.rules import Crossing, Rules
     from proxy.wire.framing import Body
-    from proxy.wire.request import RequestFields, RequestHead
+    from proxy.wire.request import RequestHead
 
 _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one is under way
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 _EMPTY: Final = NoBody()
+_CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Downstream(asyncio.Protocol):
     """One stream from an application; fills the exchange's port `Client`.
 
     `deadline` is for the sweep: a head that drips, a body that stalls, an idle stream, a client that does not read.
+    `rules` are those of the listener unless this stream has its own.
     """
 
     __slots__ = (
-        "_ahead", "_body", "_ended", "_exchange", "_held", "_host_allowed", "_lingering", "_listener", "_peer",
-        "_serving", "_transport", "_tunnel", "_unsent", "_write_blocked", "deadline",
+        "_ahead",
+        "_body",
+        "_ended",
+        "_exchange",
+        "_has_own_rules",
+        "_held",
+        "_host_allowed",
+        "_lingering",
+        "_listener",
+        "_peer",
+        "_rules",
+        "_serving",
+        "_transport",
+        "_tunnel",
+        "_unsent",
+        "_write_blocked",
+        "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
     _peer: Peer
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, rules: Rules | None = None) -> None:
         self._listener = listener
+        self._rules: Rules = listener.rules if rules is None else rules
+        self._has_own_rules = rules is not None
         self._ahead = b""
         self._body: Body = _EMPTY
         self._exchange: Exchange | None = None
@@ -70,7 +92,8 @@ class Downstream(asyncio.Protocol):
         listener = self._listener
         local = transport.get_extra_info("sockname")
         is_ip = isinstance(local, tuple)
-        self._peer = Peer(local[0] if is_ip else "", local[1] if is_ip else 0, listener.tls)
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        self._peer = Peer(local[0] if is_ip else "", local[1] if is_ip else 0, is_tls)
         self.deadline = monotonic() + listener.limits.head_timeout
         listener.opened(self)
 
@@ -233,12 +256,12 @@ class Downstream(asyncio.Protocol):
     def _begin(self, head: RequestHead, data: bytes) -> bytes:
         """Start the exchange of one head; returns what lies beyond its body."""
         listener = self._listener
-        rules = listener.rules
+        rules = self._rules
         fields = head.fields
         body: Body = _EMPTY
         self._body = body
         piece = b""
-        if not fields.ordinary and head.has_body:
+        if not fields.ordinary and head.has_body and head.method != b"CONNECT":
             if fields.chunked:
                 body = self._body = ChunkedBody(PROBLEMS["bad_request"])
             else:
@@ -246,26 +269,24 @@ class Downstream(asyncio.Protocol):
             piece, data = body.feed(data)
         try:
             if not fields.ordinary:
-                self._check_demands(fields)
-            plan = rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
-            if not fields.ordinary and fields.max_forwards and head.method == b"OPTIONS":
-                forwards = fields.max_forwards
-                if not forwards.isdigit():
-                    raise Refusal(PROBLEMS["bad_request"], "Max-Forwards is not a number")
-                if int(forwards) == 0:  # RFC 9110 §7.6.2: we are the final recipient
-                    self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                    return data
-                head.count_down()
+                check_demands(fields, listener.surroundings.via_tag)
+            found = rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
+            if not fields.ordinary and ends_here(head):
+                self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                return data
         except Refusal as refusal:
-            closes = not body.done or not head.keeps_alive
+            # What follows a CONNECT was meant for somebody else: it is never read as a request.
+            closes = not body.done or not head.keeps_alive or head.method == b"CONNECT"
             self._answer(refusal, head, close=closes)
             if closes:
                 self._close_gracefully(linger=True)
                 return b""
             return data
+        if not isinstance(found, Plan):
+            return self._page(found, head, data) if isinstance(found, Page) else self._cross(found, head, data)
         self._host_allowed = fields.host
         exchange = self._exchange = Exchange(
-            listener.surroundings, self, plan, head, strip_authorization=rules.credential is not None
+            listener.surroundings, self, found, head, strip_authorization=rules.strips_authorization
         )
         if body.done and not self._write_blocked:
             self.deadline = NEVER
@@ -274,12 +295,31 @@ class Downstream(asyncio.Protocol):
         exchange.start(piece, done=body.done)
         return data
 
-    def _check_demands(self, fields: RequestFields) -> None:
-        """Raise `Refusal` for what can't be done for this request, whatever it belongs to."""
-        if fields.expects and fields.expects != b"100-continue":
-            raise Refusal(PROBLEMS["expectation_failed"], "the only expectation that is known is 100-continue")
-        if fields.via and self._listener.surroundings.via_tag in fields.via:
-            raise Refusal(PROBLEMS["proxy_loop_detected"], "the Via field names this very process")
+    def _page(self, page: Page, head: RequestHead, data: bytes) -> bytes:
+        """Answer with a page of ours; returns what comes after the request."""
+        surroundings = self._listener.surroundings
+        surroundings.record_own(200, head)
+        closes = not self._body.done or not head.keeps_alive or surroundings.draining
+        self.send(page.response(close=closes, head_only=head.method == b"HEAD"))
+        if closes:
+            self._close_gracefully(linger=True)
+            return b""
+        return data
+
+    def _cross(self, crossing: Crossing, head: RequestHead, data: bytes) -> bytes:
+        """Let a CONNECT pass; whatever follows is no request of this stream any more."""
+        interceptor = crossing.interceptor
+        if interceptor is not None:
+            self._listener.surroundings.record_own(200, head)
+            protocol = interceptor.protocol(self._listener, crossing)
+            self.send(_CONNECTED)
+            data = self.hand_over(protocol) + data
+            if data:
+                protocol.data_received(data)
+            return b""
+        self._answer(Refusal(PROBLEMS["not_implemented"], "blind tunnels are not relayed"), head, close=True)
+        self._close_gracefully(linger=True)
+        return b""
 
     def _feed(self, exchange: Exchange, data: bytes) -> None:
         try:
@@ -304,13 +344,7 @@ class Downstream(asyncio.Protocol):
         listener = self._listener
         head_only = head is not None and head.method == b"HEAD"
         request_id = listener.surroundings.record_unmatched(refusal.problem, head)
-        fields: tuple[tuple[str, str], ...] = ()
-        if refusal.problem.code == "listener_auth_required":
-            fields = (("WWW-Authenticate", listener.rules.challenge),)
-        data = answer(
-            refusal.problem, refusal.detail, request_id=request_id, fields=fields, close=close, head_only=head_only
-        )
-        self.send(data)
+        self.send(own_answer(refusal, self._rules, request_id, close=close, head_only=head_only))
 
     # The exchange's port
 
@@ -358,12 +392,22 @@ class Downstream(asyncio.Protocol):
     def tunnel(self, tunnel: TunnelEnd) -> bytes:
         """From now on bytes are the tunnel's."""
         self._tunnel = tunnel
+        self._body = _EMPTY
         self.deadline = NEVER
         early, self._ahead = self._ahead, b""
         if len(early) > _AHEAD_MAX:
             self._transport.resume_reading()
         if self._ended:  # the half-close came before there was a tunnel to pass it on
             self._listener.surroundings.loop.call_soon(tunnel.from_client, b"")
+        return early
+
+    def hand_over(self, protocol: asyncio.Protocol) -> bytes:
+        """Let `protocol` have the stream, which is none of ours any more; returns the bytes that are here already."""
+        early, self._ahead = self._ahead, b""
+        self._lingering = True
+        self._listener.closed(self)
+        self._transport.set_protocol(protocol)
+        protocol.connection_made(self._transport)
         return early
 
     def end_tunnel(self) -> None:
@@ -378,9 +422,11 @@ class Downstream(asyncio.Protocol):
         self.send(data)
         self._close_gracefully(linger=True)
 
-    def rules_changed(self) -> None:
-        """A Host that passed before may not pass any more."""
-        self._host_allowed = b""
+    def rules_changed(self, rules: Rules) -> None:
+        """Let these rules decide, unless this stream has its own; who passed before may not pass any more."""
+        if not self._has_own_rules:
+            self._rules = rules
+        self._host_allowed = self._peer.passed = b""
 
     def close_when_idle(self) -> None:
         """Draining: close now if no request is under way."""

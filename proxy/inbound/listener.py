@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from proxy.definitions.settings import Bind, Limits
     from proxy.exchange.surroundings import Surroundings
-    from proxy.inbound.reverse import ReverseRules
+    from proxy.inbound.rules import Rules
     from proxy.wire.request import HeadLimits
     from proxy.wire.sweep import Sweep
 
@@ -35,14 +35,14 @@ class StreamCount:
 
 
 class Listener:
-    """One reverse listener (or the port of one route)."""
+    """One listener of the data path: a reverse one, the port of one route, or the forward one."""
 
     def __init__(
         self,
         name: str,
         bind: Bind,
         tls: ssl.SSLContext | None,
-        rules: ReverseRules,
+        rules: Rules,
         surroundings: Surroundings,
         limits: Limits,
         head_limits: HeadLimits,
@@ -54,7 +54,6 @@ class Listener:
         self.surroundings = surroundings
         self.limits = limits
         self.head_limits = head_limits
-        self.tls = tls is not None
         self.leaving = False
         self._bind = bind
         self._context = tls
@@ -87,11 +86,11 @@ class Listener:
         self.stop_accepting()
         self.close_idle()
 
-    def change_rules(self, rules: ReverseRules) -> None:
+    def change_rules(self, rules: Rules) -> None:
         """Let these rules decide about every request that comes from now on, on open streams, too."""
         self.rules = rules
         for stream in self._streams:
-            stream.rules_changed()
+            stream.rules_changed(rules)
 
     def close_idle(self) -> None:
         """Close the streams that have no request under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,22 +18,11 @@ if TYPE_CHECKING:
     from proxy.definitions.settings import ListenerAuth
     from proxy.exchange.plan import Plan
     from proxy.exchange.route import RouteTable
+    from proxy.inbound.rules import Peer
     from proxy.wire.request import RequestHead
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_RELAYED: Final = frozenset((b"TRACE", b"CONNECT"))
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """What is known of one accepted stream: the local address and port it came to, and whether over TLS.
-
-    `address` is "" and `port` 0 on a unix socket.
-    """
-
-    address: str
-    port: int
-    tls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +34,11 @@ class ReverseRules:
     allow_origins: frozenset[str]
     credential: bytes | None
     challenge: str
+    # Whether a request's `Authorization` is for the listener; asked on every request.
+    strips_authorization: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strips_authorization", self.credential is not None)
 
     def allows_host(self, host: bytes, peer: Peer) -> bool:
         """Whether this listener answers for `host`, a Host field's value; ports are not compared."""

@@ -9,16 +9,24 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import urlsplit
 
+import structlog
+
+from proxy.definitions.models import Connection
+from proxy.definitions.settings import ForwardListener, ReverseListener
 from proxy.definitions.templates.placeholders import Ambient
+from proxy.exchange.aim import Aims
+from proxy.exchange.claims import HostTable, OriginPlans, prefix_of
 from proxy.exchange.inspection import Bounds
-from proxy.exchange.plan import Plan
+from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
 from proxy.exchange.route import RouteTable
 from proxy.exchange.surroundings import Surroundings
+from proxy.inbound import forward
+from proxy.inbound.forward import Blind, ForwardRules, Guesses
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.destinations import Destinations
@@ -38,11 +46,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Connection, Definitions, Tls
-    from proxy.definitions.settings import Limits, ListenerAuth, ReverseListener
+    from proxy.definitions.models import Definitions, Tls
+    from proxy.definitions.settings import Limits, ListenerAuth
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
+    from proxy.inbound.rules import Rules
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
     from proxy.tokens.keeper import Keeper
@@ -55,12 +64,26 @@ _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/mem
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One connection's parts; `keeper` is None where no token is needed."""
+    """One connection's parts; `keeper` is None where no token is needed.
+
+    `plan` and `pools` are for its route, `hosts` for the hosts that it claims on the forward listener.
+    """
 
     connection: Connection
     plan: Plan
     pools: OriginPools
+    hosts: OriginPlans
     keeper: Keeper | None
+
+    def retire_streams(self) -> None:
+        """The connection is no more: what is under way is still served."""
+        self.pools.retire()
+        self.hosts.retire()
+
+    async def close_streams(self) -> None:
+        """Close what rests and stop dialling."""
+        await self.pools.close()
+        await self.hosts.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +139,17 @@ class Workshop:
             recorder,
             ReplayMemory(replay_memory(limits)),
             Bounds(limits.inspect_raw, limits.inspect_decoded, limits.inspect_hold),
-            via=f"Via: 1.1 {tag}\r\n".encode() if settings.via == "always" else b"",
             via_tag=tag.encode(),
             tunnels_max=limits.tunnels,
             tunnel_idle=limits.tunnel_idle,
         )
+
+        line = f"Via: 1.1 {tag}\r\n".encode()
+        self._via = line if settings.via == "always" else b""
+        self._forward_via = line if settings.via != "never" else b""
+        self._passages = OriginPlans(self._passage)
+        self._guesses = Guesses(monotonic)
+        self._blind = Blind(_tell_blind)
 
     def assemble(self, definitions: Definitions, *, spread: float) -> Assembly:
         """Build every part; the first tokens are fetched within `spread` seconds of the start."""
@@ -149,7 +178,25 @@ class Workshop:
             else None
         )
         counters = before.plan.counters if before is not None else ConnectionCounters(connection.name)
-        return Part(connection, Plan(connection, pools, keeper, keeper, counters, self._ambient), pools, keeper)
+        plan = Plan(connection, pools, keeper, keeper, counters, self._ambient, via=self._via)
+        hosts = OriginPlans(lambda origin: self._plan_at(plan, origin))
+        return Part(connection, plan, pools, hosts, keeper)
+
+    def _plan_at(self, plan: Plan, origin: Origin) -> tuple[Plan, OriginPools]:
+        """Return the plan of a connection for requests that name this origin themselves, and its streams."""
+        connection = plan.connection
+        pools = OriginPools(lambda named: self._pool(connection, named))
+        aims = Aims(connection, pools, self._ambient, via=self._forward_via, named=origin)
+        return plan.at(aims), pools
+
+    def _passage(self, origin: Origin) -> tuple[Plan, OriginPools]:
+        """Return the plan for requests that no connection claims, and its streams."""
+        prefix = prefix_of(origin)
+        nobody = Connection(name=NO_CONNECTION, base_url=prefix.decode())
+        pools = OriginPools(lambda named: self._pool(nobody, named))
+        counters = self.surroundings.unmatched
+        plan = Passage(nobody, pools, counters, self._ambient, via=self._forward_via, named=origin, prefix=prefix)
+        return plan, pools
 
     def listener(self, door: Door, parts: Mapping[str, Part]) -> Listener:
         """Build the listener of one door, not yet bound."""
@@ -157,13 +204,32 @@ class Workshop:
             door.name,
             door.settings.bind,
             _server_context(door.settings),
-            rules(door, parts),
+            self.rules(door, parts),
             self.surroundings,
             self._limits,
             self._head_limits,
             self.sweep,
             self._count,
         )
+
+    def rules(self, door: Door, parts: Mapping[str, Part]) -> Rules:
+        """Return what the listener of this door lets through, and to which connection."""
+        settings = door.settings
+        match settings:
+            case ReverseListener():
+                return _reverse_rules(settings, (parts[name].plan for name in door.connections))
+            case ForwardListener():
+                credential = settings.proxy_auth
+                return ForwardRules(
+                    HostTable((parts[name].connection, parts[name].hosts) for name in door.connections),
+                    self._passages if settings.unclaimed == "tunnel" else None,
+                    credential=forward.credential_of(credential) if credential is not None else None,
+                    guesses=self._guesses,
+                    blind=self._blind,
+                    tunnels_claimed=settings.claimed_connect == "tunnel",
+                )
+            case _:
+                assert_never(settings)
 
     def prepare(self, connections: Iterable[Connection]) -> None:
         """Read the certificates of these connections; may run on another thread, one at a time."""
@@ -187,14 +253,18 @@ class Workshop:
         )
 
 
-def rules(door: Door, parts: Mapping[str, Part]) -> ReverseRules:
-    """Return what the listener of this door lets through, and to which connection."""
-    settings = door.settings
-    table = RouteTable(parts[name].plan for name in door.connections)
+def _reverse_rules(settings: ReverseListener, plans: Iterable[Plan]) -> ReverseRules:
+    table = RouteTable(plans)
     hosts = frozenset(host.lower().encode() for host in settings.allowed_hosts) | table.hosts()
     origins = frozenset(origin.lower().rstrip("/") for origin in settings.allow_origins)
     credential = credential_of(settings.auth) if settings.auth is not None else None
     return ReverseRules(table, hosts, origins, credential, _challenge(settings.auth))
+
+
+def _tell_blind(host: str) -> None:
+    structlog.get_logger().warning(
+        "blind_tunnel", host=host, why="a connection claims it, but its TLS is not intercepted"
+    )
 
 
 def _is_secured(base_url: str | UrlTemplate) -> bool:
@@ -226,8 +296,8 @@ def _challenge(auth: ListenerAuth | None) -> str:
     return 'Basic realm="iclient-proxy"' if auth is not None and auth.basic is not None else "Bearer"
 
 
-def _server_context(settings: ReverseListener) -> ssl.SSLContext | None:
-    if settings.tls is None:
+def _server_context(settings: ReverseListener | ForwardListener) -> ssl.SSLContext | None:
+    if isinstance(settings, ForwardListener) or settings.tls is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

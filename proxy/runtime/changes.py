@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.listeners import bind_text
-from proxy.definitions.settings import Listeners
+from proxy.definitions.binds import bind_text
+from proxy.definitions.settings import Listeners, ReverseListener
 from proxy.runtime.doors import doors
 
 if TYPE_CHECKING:
     from proxy.definitions.models import Definitions
-    from proxy.definitions.settings import ReverseListener
     from proxy.runtime.doors import Door
 
 # Sections that the running parts were built from once.
@@ -73,10 +72,10 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
     open_now = {door.key: door.settings for door in doors(running)}
     reverse = []
     for door in doors(wanted):
-        if door.name != "reverse":
-            continue
         settings, bound = door.settings, open_now.get(door.key)
-        if bound is not None and _handshake(bound) != _handshake(settings):
+        if door.name != "reverse" or not isinstance(settings, ReverseListener):
+            continue
+        if isinstance(bound, ReverseListener) and _handshake(bound) != _handshake(settings):
             # Both stay: without client certificates a listener that relied on them would let everybody in.
             differing.append(f"tls and auth of {bind_text(settings.bind)}")
             settings = replace(settings, tls=bound.tls, auth=bound.auth)
@@ -88,7 +87,7 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
         limits=running.limits,
         log=running.log,
         shutdown=running.shutdown,
-        listeners=Listeners(reverse=tuple(reverse), admin=running.listeners.admin),
+        listeners=Listeners(reverse=tuple(reverse), forward=wanted.listeners.forward, admin=running.listeners.admin),
     )
     return after, tuple(differing)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxy.definitions.settings import ReverseListener
+from proxy.definitions.settings import ForwardListener, ReverseListener
 
 if TYPE_CHECKING:
     from proxy.definitions.models import Definitions
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One listener of the data path. `name` is its kind: `reverse`, or `route` for the own port of one connection.
+    """One listener of the data path. `name` is its kind: `reverse`, `forward`, or `route`, one connection's own.
 
-    `connections` have a route on it. `which` tells doors with the same bind apart, since port 0 may be asked for often.
+    `connections` have a route on it, or claim hosts there. `which` tells doors with the same bind apart, since port 0
+    may be asked for often.
     """
 
     name: str
-    settings: ReverseListener
+    settings: ReverseListener | ForwardListener
     connections: tuple[str, ...]
     which: str = ""
 
@@ -46,4 +47,7 @@ def doors(definitions: Definitions) -> tuple[Door, ...]:
         if route.bind is not None:
             which = "" if route.bind.port else name
             found.append(Door("route", ReverseListener(bind=route.bind), (name,), which))
+    forward = definitions.listeners.forward
+    if forward is not None:
+        found.append(Door("forward", forward, tuple(each.name for each in definitions.connections if each.hosts)))
     return tuple(found)

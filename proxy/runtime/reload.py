@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.definitions.listeners import bind_text
+from proxy.definitions.binds import bind_text
 from proxy.errors import DefinitionsError, MachineError
-from proxy.runtime.assemble import Assembly, rules
+from proxy.runtime.assemble import Assembly
 from proxy.runtime.changes import changes
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import PREFETCH
@@ -71,7 +71,7 @@ async def reload(
             return Rejected(("draining: the proxy is about to end",))
         undo.pop_all()
     _tell(loaded, decided, addresses)
-    return _put_in_place(running, decided, parts, listeners)
+    return _put_in_place(running, workshop, decided, parts, listeners)
 
 
 def _look(running: Assembly, workshop: Workshop, read: Callable[[], Loaded]) -> tuple[Loaded, Changes]:
@@ -98,7 +98,7 @@ async def _discard(running: Assembly, parts: Mapping[str, Part], opened: Mapping
         listener.abort()
     for name, part in parts.items():
         if running.parts.get(name) is not part:
-            await part.pools.close()
+            await part.close_streams()
 
 
 async def _open(
@@ -127,11 +127,11 @@ def _tell(loaded: Loaded, decided: Changes, addresses: list[str]) -> None:
 
 
 def _put_in_place(
-    running: Assembly, decided: Changes, parts: dict[str, Part], opened: Mapping[Key, Listener]
+    running: Assembly, workshop: Workshop, decided: Changes, parts: dict[str, Part], opened: Mapping[Key, Listener]
 ) -> Applied:
     """Do it, without waiting for anything in between."""
     for door in decided.kept_doors:
-        running.listeners[door.key].change_rules(rules(door, parts))
+        running.listeners[door.key].change_rules(workshop.rules(door, parts))
     listeners = {door.key: opened.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)}
     return Applied(
         Assembly(decided.definitions, parts, listeners),

@@ -181,7 +181,7 @@ class Service:
         )
 
     def _retire(self, part: Part) -> None:
-        part.pools.retire()
+        part.retire_streams()
         if part.keeper is not None:
             task = asyncio.create_task(part.keeper.retire(), name=f"retire the keeper of {part.connection.name}")
             self._retiring[task] = part.keeper

@@ -131,7 +131,8 @@ class RequestFields:
                 case b"max-forwards":
                     self.max_forwards = value
                 case b"proxy-authorization":
-                    self.proxy_authorization = value
+                    # What stands twice is nobody's credential.
+                    self.proxy_authorization = b",".join(filter(None, (self.proxy_authorization, value)))
                     cuts.append(whole)
                 case _ if name.startswith(b"authorization"):
                     self.authorization += (whole,)

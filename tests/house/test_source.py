@@ -18,6 +18,7 @@ REVEALING = {
     "proxy/definitions/templates/placeholders.py": "text is rendered for requests; what is made of a secret is one",
     "proxy/exchange/inject.py": "the access token goes onto the request",
     "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
+    "proxy/inbound/forward.py": "a caller's credential is compared with the listener's",
     "proxy/inbound/reverse.py": "a caller's credential is compared with the listener's",
     "proxy/oauth/client_auth.py": "the client's secret or assertion goes to the token endpoint",
     "proxy/oauth/compose.py": "an assertion goes to the token endpoint",

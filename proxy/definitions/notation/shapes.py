@@ -187,22 +187,6 @@ class OrFalse(Kind[T | None]):
 
 
 @dataclass(frozen=True)
-class OnlyFalse(Kind[None]):
-    """`false` alone; the rest belongs to a later version."""
-
-    what: str
-
-    def read(self, node: Node, reading: Reading) -> None:
-        if not is_false(node):
-            raise reading.refused(
-                node, "not_supported_yet", f"{self.what} is not supported yet; remove it or write false"
-            )
-
-    def schema(self) -> dict[str, Any]:
-        return {"const": False}
-
-
-@dataclass(frozen=True)
 class AutoOr(Kind[T | str]):
     """The word `auto`, or the kind."""
 

@@ -1,0 +1,90 @@
+"""What a listener's rules say of a request, and what they are told of its stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.exchange.plan import Plan
+    from proxy.inbound.listener import Listener
+    from proxy.wire.request import RequestHead
+
+
+@dataclass(slots=True)
+class Peer:
+    """What is known of one accepted stream: the local address and port it came to, and whether over TLS.
+
+    `address` is "" and `port` 0 on a unix socket. `passed` is the credential that this stream has shown already.
+    """
+
+    address: str
+    port: int
+    tls: bool
+    passed: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the listener says itself."""
+
+    content: bytes
+    media_type: str
+
+    def response(self, *, close: bool, head_only: bool) -> bytes:
+        """Return the whole response."""
+        head = (
+            "HTTP/1.1 200 OK\r\n"
+            f"Content-Type: {self.media_type}\r\n"
+            f"Content-Length: {len(self.content)}\r\n"
+            "Cache-Control: no-store\r\n" + ("Connection: close\r\n" if close else "") + "\r\n"
+        ).encode()
+        return head if head_only else head + self.content
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A CONNECT that may pass. `user` is the proxy user name that came with it, or empty.
+
+    `prefix` is what URLs behind it begin with, up to their paths, if they are https. Without `interceptor` it becomes a
+    blind tunnel.
+    """
+
+    host: str
+    port: int
+    prefix: bytes
+    user: bytes
+    claimed: bool
+    interceptor: Interceptor | None
+
+
+class Interceptor(Protocol):
+    """Who ends TLS for claimed hosts."""
+
+    def covers(self, host: str) -> bool:
+        """Whether a certificate for this host can be had."""
+        ...
+
+    def protocol(self, listener: Listener, crossing: Crossing) -> asyncio.Protocol:
+        """Return what takes the stream over once the client was told that it is connected."""
+        ...
+
+
+class Rules(Protocol):
+    """Whose a request is. `challenge` goes with the refusal of a caller who has to show a credential."""
+
+    @property
+    def challenge(self) -> str:
+        """What a refused caller is told about the credential that is wanted."""
+        ...
+
+    @property
+    def strips_authorization(self) -> bool:
+        """Whether a request's `Authorization` is for the listener."""
+        ...
+
+    def find(self, head: RequestHead, peer: Peer, *, host_allowed: bool) -> Plan | Page | Crossing:
+        """Return what the request belongs to; raises `Refusal`. `host_allowed`: the last one had the same Host."""
+        ...
