@@ -50,9 +50,9 @@ schema: $(DEV_STAMP) ## write the JSON Schema for editors anew
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)
 lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer versions)
-	$(UV) pyproject.toml -o requirements.lock
+	$(UV) pyproject.toml --all-extras -o requirements.lock
 	$(UV) --group build -o requirements-build.lock -c requirements.lock
-	$(UV) pyproject.toml --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
+	$(UV) pyproject.toml --all-extras --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
 	$(UV) --group bench -o requirements-bench.lock
 
 clean: ## remove what was made here

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.definitions.keys.signing_keys import SigningKey
-    from proxy.definitions.settings import AuthorityFiles, EgressProxy, FileStore, TcpBind
+    from proxy.definitions.settings import AuthorityFiles, EgressProxy, FileStore, RedisStore, TcpBind
     from proxy.definitions.templates.placeholders import UrlTemplate
 
 Grant = Literal[
@@ -279,6 +279,6 @@ class Definitions:
     shutdown: Shutdown = field(default_factory=Shutdown)
     limits: Limits = field(default_factory=Limits)
     egress_proxy: EgressProxy | None = None
-    store: FileStore | None = None  # None: in memory
+    store: FileStore | RedisStore | None = None  # None: in memory
     authority: AuthorityFiles | None = None  # where it lies or would lie; None where nothing says where
     connections: tuple[Connection, ...] = ()

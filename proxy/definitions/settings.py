@@ -193,14 +193,26 @@ class FileStore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """Where a Redis server listens: `host` and `port`, or the `path` of its socket; `username` None: default user."""
+
+    host: str = ""
+    port: int = 6379
+    path: str = ""
+    database: int = 0
+    username: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisStore:
     """Grants are kept by a Redis server and shared by all replicas with the same `namespace`, encrypted as on disk.
 
-    `url` may hold a user name and a password. `tls` is None where streams to the server are plain. `on_failure` says
-    what becomes of a rotating grant while the server is away; `required`: not ready before the server has answered.
+    `tls` is None where streams to the server are plain. `on_failure` says what becomes of a rotating grant while the
+    server is away; `required`: not ready before the server has answered.
     """
 
-    url: Secret
+    address: RedisAddress
     keys: Secret
     namespace: str = "default"
     tls: Tls | None = None

@@ -38,8 +38,9 @@ class Failure:
     """One failed token request.
 
     `code` is ours and may be logged and shown. `said` comes from the authorization server: printable ASCII, cut, for
-    the log only. `retry_after` is in seconds, already limited; `server_time` is the server's wall clock. The rest
-    describes the answer, never quotes it.
+    the log only. `retry_after` is in seconds, already limited; `server_time` is the server's wall clock. `unanswered`:
+    the request may have been carried out, and what became of it is not known. The rest describes the answer, never
+    quotes it.
     """
 
     outcome: Outcome
@@ -52,12 +53,14 @@ class Failure:
     length: int | None = None
     digest: str = ""
     server_time: float | None = None
+    unanswered: bool = False
 
 
 class EndpointFault(ProxyError):
     """The token endpoint gave no complete HTTP answer. Carries no URL and no secret.
 
-    `attempted` is False when the definitions did not even allow to try. `reason` is a short word of the layer below
+    `attempted` is False when the definitions did not even allow to try, `sent` is True from the moment the request's
+    bytes may have left. `reason` is a short word of the layer below
     (an error number, OpenSSL's reason), for the log.
     """
 
@@ -65,5 +68,6 @@ class EndpointFault(ProxyError):
         self.outcome = outcome
         self.code = code
         self.attempted = attempted
+        self.sent = False
         self.reason = reason
         super().__init__(f"{code} ({reason})" if reason else code)

@@ -77,13 +77,13 @@ class TokenEndpoint:
             raise EndpointFault(
                 Outcome.OTHER_ERROR, "url_outside_valid_domains", attempted=False, reason=error.code
             ) from error
-        step = "dns_timeout"
+        step, sent = "dns_timeout", False
         try:
             async with asyncio.timeout(self._limits.token_total):
                 addresses = await self._addresses(url, listed=not request.host_from_placeholder)
                 step = "token_connect_timeout"
                 transport, stream = await self._connect(url, addresses)
-                step = "token_endpoint_timeout"
+                step, sent = "token_endpoint_timeout", True
                 try:
                     transport.write(_bytes(request, url))
                     return await stream.answer
@@ -91,7 +91,12 @@ class TokenEndpoint:
                     # No lingering and no goodbye: the stream is not used again, whatever the server still says.
                     transport.abort()
         except TimeoutError as error:
-            raise EndpointFault(Outcome.TIMEOUT, step) from error
+            fault = EndpointFault(Outcome.TIMEOUT, step)
+            fault.sent = sent
+            raise fault from error
+        except EndpointFault as fault:
+            fault.sent = sent
+            raise
 
     async def _addresses(self, url: OAuthUrl, *, listed: bool) -> tuple[str, ...]:
         try:

@@ -60,7 +60,7 @@ def keeper_for(
     if iclient is None:
         raise ValueError(f"connection {connection.name} needs no token")
     stored = grants.store(connection, iclient) if grants is not None else None
-    held = stored.held if stored is not None else None
+    held = stored.held.grant if stored is not None else None
     endpoint = TokenEndpoint(iclient, limits, resolver)
     issuer = Issuer(
         connection,

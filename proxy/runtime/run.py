@@ -128,7 +128,7 @@ async def _serve(
         entropy=entropy,
         recorder=recorder,
         resolver=Resolver(),
-        grants=_grants(loaded.definitions.store, entropy),
+        grants=_grants(loaded.definitions.store, entropy),  # type: ignore[arg-type]  # Redis is not opened yet,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
     service = Service(workshop, assembly, read, clock)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.oauth.grant import Authorization
-    from proxy.tokens.issuer import Issuer, Renewal
+    from proxy.tokens.issuer import Issuer
     from proxy.tokens.journal import Journal
+    from proxy.tokens.renewal import Renewal
 
 # RFC 8628 §3.5: a server that does not answer is asked less often each time; so far at most, in seconds.
 _LONGEST_INTERVAL: Final = 60.0

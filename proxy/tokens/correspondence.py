@@ -104,7 +104,7 @@ class Correspondent:
             return await self._endpoint.send(request)
         except EndpointFault as fault:
             remedy = Remedy.WAIT if fault.attempted else Remedy.OPERATOR
-            return Failure(fault.outcome, fault.code, remedy, said=fault.reason)
+            return Failure(fault.outcome, fault.code, remedy, said=fault.reason, unanswered=fault.sent)
 
     def learn_skew(self, result: Issued | Failure) -> bool:
         """Take note of the server's clock; tell whether the one that was used was wrong."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth import request as requests
@@ -14,14 +14,17 @@ from proxy.oauth.device import Device, device_authorization, device_token, read_
 from proxy.oauth.failure import Failure, Outcome, Remedy
 from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.oauth.response import Issued, read
-from proxy.oauth.revoke import can_revoke, read_revocation, revocation
 from proxy.tokens.correspondence import Correspondent
 from proxy.tokens.counters import counters
+from proxy.tokens.giving_back import Revoker
 from proxy.tokens.lease import Moment
+from proxy.tokens.renewal import STORE_UNAVAILABLE, Attempt, Renewal, asked, digest, serves, shared
+from proxy.tokens.stored import Stored, StoreUnavailable
 from proxy.tokens.unavailable import UNAUTHORIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, IClient, RequestOverride
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
     from proxy.oauth.grant import Authorization
     from proxy.oauth.material import Material
     from proxy.oauth.metadata import Metadata
-    from proxy.oauth.revoke import Hint
     from proxy.secret import Secret
     from proxy.tokens.correspondence import Sources
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.discovery import Discovery, Endpoint
+    from proxy.tokens.stored import SharedToken
 
 # Only a human, or the operator, brings these a new grant once theirs is lost.
 INTERACTIVE: Final = frozenset({"authorization_code", "device_code"})
@@ -41,9 +44,9 @@ BROUGHT: Final = INTERACTIVE | {"refresh_token"}
 # These say that refreshing will not work again, however long one waits; the connection's own grant still may.
 _INVALID: Final = frozenset({"invalid_grant"})
 _REFRESH_IS_OVER: Final = _INVALID | {"unauthorized_client", "unsupported_grant_type"}
-# RFC 7009 §2.2.1 lets a server ask for patience; who revokes does not wait for ever.
-_REVOCATIONS: Final = 3
-_LONGEST_PAUSE: Final = 5.0
+# So often a renewal is begun anew, or a record saved, because another replica was faster each time.
+_COURSES: Final = 3
+_OUTRUN: Final = Failure(Outcome.OTHER_ERROR, "renewed_elsewhere")
 # Statuses of a place where no endpoint is (any more), so that what the metadata say may be out of date.
 _NOT_HERE: Final = frozenset({301, 302, 303, 307, 308, 404, 405, 410})
 # A browser that sets out waits no longer for metadata that it can do without.
@@ -53,52 +56,28 @@ Made = TypeVar("Made")
 
 
 class Store(Protocol):
-    """Remembers the grant of one connection."""
+    """Remembers the grant of one connection. `shared`: other processes read and write it, too.
 
-    async def load(self) -> Grant | None:
-        """Return the grant, None when there is none."""
-        ...
-
-    async def save(self, grant: Grant | None) -> None:
-        """Keep this one from now on; None: the grant is lost. Returns when it can't be lost any more."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """How one renewal ended. `grant` is what the last of its requests asked with, `asked_at` when that one was sent.
-
-    `refreshable`: a refresh token is held. `seconds`: the duration of all its `requests`. `lost`: why the refresh
-    token was given up, "" when it was not. `held` is what the connection is granted now. `skew` is how far the server's
-    clock was ahead. `stale`: the grant was replaced or given back meanwhile, so what this brought is not to be used.
+    `on_failure`: what becomes of a grant that may be used only once while the store is away: it waits, or it does not.
     """
 
-    result: Issued | Failure
-    grant: str
-    asked_at: Moment
-    refreshable: bool
-    seconds: float
-    requests: int
-    lost: str
-    held: Grant = NO_GRANT
-    skew: float = 0.0
-    stale: bool = False
+    shared: bool
+    on_failure: Literal["hold", "refresh"]
 
+    async def load(self) -> Stored:
+        """Return what is kept. Raises `StoreUnavailable`."""
+        ...
 
-@dataclass(slots=True)
-class _Attempt:
-    """One renewal under way; `epoch` is the one it belongs to, `consent`: a human brings a grant by it."""
+    async def save(self, stored: Stored) -> bool:
+        """Keep this if it is newer than what there is; False: somebody was faster, and nothing has changed.
 
-    began: float
-    held: Grant
-    epoch: int = 0
-    consent: bool = False
-    grant: str = ""
-    asked_at: Moment | None = None
-    result: Issued | Failure | None = None
-    sent: int = 0
-    lost: str = ""
-    authorization: Authorization | None = None
+        It can't be lost any more on return. Raises `StoreUnavailable`: then the store keeps it as soon as it can.
+        """
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for the right to renew, which one at a time has, and hold it. Raises `StoreUnavailable`."""
+        ...
 
 
 class Issuer:
@@ -125,14 +104,18 @@ class Issuer:
         self._iclient = iclient
         self._discovery = discovery
         self._server = Correspondent(connection, iclient, endpoint, discovery, clock, sources)
+        self._revoker = Revoker(iclient, self._server, discovery, clock, limit=limit, pause=pause)
         self._store = store
         self._clock = clock
         self._sources = sources
         self._limit = limit
-        self._pause = pause
         self._seed = connection.refresh_token
-        # The last grant with all that came with it, also what is not worth storing.
+        # The last grant with all that came with it, also what is not worth storing; and what the store knew of it.
         self._last = NO_GRANT
+        self._kept = Stored()
+        self._version = 0
+        # The refresh token (its digest) whose last use got an answer, whatever that was.
+        self._answered = ""
         # A renewal is stale once a human has brought another grant; both are once the grant was given back.
         self._replaced = 0
         self._given_back = 0
@@ -145,8 +128,7 @@ class Issuer:
     @property
     def can_revoke(self) -> bool:
         """A revocation endpoint is known, or the server's metadata have not been asked for one yet."""
-        known = self._discovery.known
-        return can_revoke(self._iclient, known) or (known is None and self._iclient.issuer is not None)
+        return self._revoker.is_possible
 
     @property
     def metadata(self) -> Metadata | None:
@@ -165,21 +147,115 @@ class Issuer:
 
     async def renew(self) -> Renewal:
         """Get a new access token. A rotated refresh token is stored before this returns, so before its use."""
-        grant_type = self._iclient.grant_type
-        attempt = _Attempt(self._clock.monotonic(), await self._granted(), self._replaced)
-        if grant_type == "self_signed_jwt":
+        began = self._clock.monotonic()
+        if self._iclient.grant_type == "self_signed_jwt":
+            attempt = Attempt(began, self._last, epoch=self._replaced)
             attempt.result = await self._server.made(requests.self_signed, attempt.held, discover=False)
-            return await self._ended(attempt)
+            return self._told(attempt)
+        for _ in range(_COURSES):
+            renewal: Renewal | None = None
+            try:
+                renewal = await self._shared(began) or await self._in_turn(began)
+            except StoreUnavailable:
+                return await self._alone(began)
+            if renewal is not None:
+                return renewal
+        return self._told(Attempt(began, self._last, epoch=self._replaced, result=_OUTRUN))
+
+    async def look(self) -> Renewal | None:
+        """Return the token that another replica has brought meanwhile, None where there is none."""
+        with suppress(StoreUnavailable):
+            return await self._shared(self._clock.monotonic())
+        return None
+
+    async def _shared(self, began: float) -> Renewal | None:
+        if not self._store.shared:
+            return None
+        return self._adopted(await self._load(), Attempt(began, self._last, epoch=self._replaced))
+
+    async def _in_turn(self, began: float) -> Renewal | None:
+        """Renew while nobody else does; None: somebody did, so that it has to be begun anew."""
+        renewal: Renewal | None = None
+        done = False
+        try:
+            async with self._store.turn():
+                attempt = self._attempt(await self._load(), began)
+                renewal = self._adopted(self._kept, attempt) or await self._course(attempt)
+                done = True
+        except StoreUnavailable:
+            if not done:
+                raise
+        return renewal
+
+    async def _alone(self, began: float) -> Renewal:
+        """Renew although the store is away, if the definitions let it: what comes of it is stored when it is back."""
+        attempt = self._attempt(self._kept, began)
+        rotates = attempt.held.refresh_token is not None or self._iclient.grant_type in BROUGHT
+        if rotates and self._store.on_failure == "hold":
+            attempt.result = STORE_UNAVAILABLE
+            return self._told(attempt)
+        renewal = await self._course(attempt)
+        return renewal if renewal is not None else self._told(replace(attempt, result=STORE_UNAVAILABLE))
+
+    def _attempt(self, kept: Stored, began: float) -> Attempt:
+        held = self._granted(kept)
+        mark = digest(held.refresh_token)
+        doubtful = bool(mark) and kept.intent == mark != self._answered
+        return Attempt(began, held, kept.version, self._replaced, intended=kept.intent == mark != "", doubtful=doubtful)
+
+    async def _course(self, attempt: Attempt) -> Renewal | None:
+        """Refresh, or run the connection's own grant; None: somebody was faster."""
+        grant_type = self._iclient.grant_type
         if attempt.held.refresh_token is not None:
-            override = self._iclient.refresh_token_request
-            await self._try(attempt, requests.REFRESH, requests.refresh, discover=self._discovers(override))
-            await self._consider_loss(attempt)
+            if not await self._refreshed(attempt):
+                return None
         elif grant_type in BROUGHT:
             attempt.result = UNAUTHORIZED
         if grant_type not in BROUGHT and (attempt.result is None or attempt.lost):
             discover = self._discovers(self._iclient.access_token_request)
             await self._try(attempt, grant_type, requests.own_grant, discover=discover)
         return await self._ended(attempt)
+
+    async def _refreshed(self, attempt: Attempt) -> bool:
+        """Use the refresh token; False: another replica has, and the store holds its successor.
+
+        Where the answer is lost, nobody knows whether the server has replaced the token. It is sent once more at once,
+        while a server that forgives that still does; whatever that brings is believed.
+        """
+        mark = digest(attempt.held.refresh_token)
+        if not attempt.intended:
+            grant = replace(attempt.held, access_token=None)
+            if not await self._keep(attempt, replace(self._kept, grant=grant, intent=mark)):
+                return False
+            attempt.intended = True
+        discover = self._discovers(self._iclient.refresh_token_request)
+        for again in (not attempt.doubtful, False):
+            await self._try(attempt, requests.REFRESH, requests.refresh, discover=discover)
+            result = attempt.result
+            if not (isinstance(result, Failure) and result.unanswered):
+                self._answered = mark
+                break
+            # After a time-out no server forgives any more, and the next attempt comes soon enough.
+            if not again or result.outcome is Outcome.TIMEOUT or self._stale(attempt):
+                break
+            if await self._moved(attempt):
+                return False
+        if self._over(attempt) and not self._stale(attempt):
+            return not await self._moved(attempt) and await self._lose(attempt)
+        return True
+
+    async def _moved(self, attempt: Attempt) -> bool:
+        """Tell whether the store has another refresh token now, or a newer access token."""
+        if not self._store.shared:
+            return False
+        try:
+            kept = await self._load()
+        except StoreUnavailable:
+            return False
+        return kept.version > attempt.version and (
+            digest(self._granted(kept).refresh_token) != digest(attempt.held.refresh_token)
+            or self._news(kept) is not None
+        )
 
     async def redeem(self, authorization: Authorization, callback: dict[str, str]) -> Renewal:
         """Redeem an authorization code (RFC 6749 §4.1.3): once, whatever comes of it, since codes are single use."""
@@ -197,9 +273,11 @@ class Issuer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self._discovery.metadata()
+        with suppress(StoreUnavailable):
+            await self._load()
         return await self._server.made(
             lambda material: authorization_url(material, state=state, challenge=challenge),
-            await self._granted(),
+            self._granted(self._kept),
             discover=not written,
         )
 
@@ -243,77 +321,110 @@ class Issuer:
     async def forget(self) -> Grant:
         """Forget the grant, and return what it was. What a request brings that is under way now is stale."""
         self.abandon()
+        with suppress(StoreUnavailable):
+            await self._load()
         last, self._last = self._last, NO_GRANT
-        held = await self._granted()
+        held = self._granted(self._kept)
         self._seed = None
-        await self._store.save(None)
-        fields = held.fields or last.fields
-        return replace(held, access_token=last.access_token, fields=fields)
+        await self._override(Stored(grant=NO_GRANT))
+        return replace(held, access_token=last.access_token or held.access_token, fields=held.fields or last.fields)
 
     async def give_back(self, grant: Grant) -> tuple[str, ...]:
         """Revoke the tokens of a grant, refresh token first (RFC 7009); return for each what became of it."""
-        tokens: tuple[tuple[Secret | None, Hint], ...] = (
-            (grant.refresh_token, "refresh_token"),
-            (grant.access_token, "access_token"),
-        )
-        return tuple(
-            [f"{hint}: {await self._revoke_one(grant, token, hint)}" for token, hint in tokens if token is not None]
-        )
-
-    async def _revoke_one(self, grant: Grant, token: Secret, hint: Hint) -> str:
-        discover = self._iclient.revocation_request.url is None and self._iclient.revocation_url is None
-        failure: Failure | None = None
-        for tried in range(_REVOCATIONS):
-            made = await self._server.made(lambda material: revocation(material, token, hint), grant, discover=discover)
-            if isinstance(made, Failure):
-                return made.code if self.can_revoke else "revocation_unsupported"
-            answer = await self._server.answer(made)
-            failure = (
-                answer
-                if isinstance(answer, Failure)
-                else read_revocation(answer, limit=self._limit, now=self._clock.wall())
-            )
-            if failure is None or failure.remedy is not Remedy.WAIT:
-                break
-            if tried + 1 < _REVOCATIONS:
-                await asyncio.sleep(min(failure.retry_after or self._pause * 2.0**tried, _LONGEST_PAUSE))
-        return "revoked" if failure is None else failure.code
+        return await self._revoker.give_back(grant)
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    async def _granted(self) -> Grant:
-        """Return what is stored, else what the operator brought; with the last access token, which is not stored."""
-        stored = await self._store.load() or Grant(refresh_token=self._seed)
-        return replace(stored, access_token=self._last.access_token)
+    async def _load(self) -> Stored:
+        self._kept = await self._store.load()
+        return self._kept
 
-    def _consent(self, held: Grant) -> _Attempt:
-        return _Attempt(self._clock.monotonic(), held, self._given_back, consent=True)
+    def _granted(self, kept: Stored) -> Grant:
+        """Return what is stored, else what the operator brought; with the last access token."""
+        grant = kept.grant if kept.grant is not None else Grant(refresh_token=self._seed)
+        token = self._last.access_token
+        return replace(grant, access_token=kept.token.value if token is None and kept.token is not None else token)
 
-    def _stale(self, attempt: _Attempt) -> bool:
+    def _news(self, kept: Stored, held: Grant = NO_GRANT) -> SharedToken | None:
+        """Return the access token that replicas share, if it is none that is known here and still serves."""
+        token = kept.token
+        if (
+            token is None
+            or kept.version <= self._version
+            or token.value in (self._last.access_token, held.access_token)
+        ):
+            return None
+        return token if serves(token, self._moment()) else None
+
+    def _adopted(self, kept: Stored, attempt: Attempt) -> Renewal | None:
+        """Take the token that another replica has brought, if there is one."""
+        token = self._news(kept, attempt.held) if self._store.shared else None
+        if token is None:
+            return None
+        self._version = kept.version
+        grant = kept.grant or NO_GRANT
+        attempt.held = self._last = replace(grant, access_token=token.value, fields=token.fields)
+        attempt.asked_at = asked(token, self._moment())
+        attempt.lost = ""
+        attempt.result = Issued(token.value, token.lifetime, None, fields=token.fields)
+        return replace(self._told(attempt), adopted=True)
+
+    async def _keep(self, attempt: Attempt, stored: Stored) -> bool:
+        """Save, as the version behind that of the attempt; False: somebody was faster.
+
+        Raises `StoreUnavailable` where a grant has to wait for the store.
+        """
+        stored = replace(stored, version=attempt.version + 1)
+        try:
+            if not await self._store.save(stored):
+                return False
+        except StoreUnavailable:
+            if stored.intent and self._store.on_failure == "hold":
+                raise
+        attempt.version, self._kept = stored.version, stored
+        return True
+
+    async def _override(self, stored: Stored) -> None:
+        """Save, whatever others save meanwhile: a human has decided."""
+        with suppress(StoreUnavailable):  # then it is saved as soon as that ends
+            for _ in range(_COURSES):
+                version = (await self._load()).version + 1
+                self._kept = replace(stored, version=version)
+                if await self._store.save(self._kept):
+                    break
+        self._version = max(self._version, self._kept.version)
+
+    def _consent(self, held: Grant) -> Attempt:
+        return Attempt(self._clock.monotonic(), held, epoch=self._given_back, consent=True)
+
+    def _stale(self, attempt: Attempt) -> bool:
         return attempt.epoch != (self._given_back if attempt.consent else self._replaced)
 
     def _discovers(self, override: RequestOverride) -> bool:
         """Tell whether a token request needs the server's metadata: nobody wrote where it goes."""
         return self._iclient.token_url is None and override.url is None
 
-    async def _consider_loss(self, attempt: _Attempt) -> None:
-        """Give the refresh token up if the server says that it is of no use any more."""
-        result = attempt.result
-        brought = self._iclient.grant_type in BROUGHT
+    def _over(self, attempt: Attempt) -> bool:
+        """Tell whether the server said that the refresh token is of no use any more."""
         # What only a human can replace is kept as long as there is hope.
-        over = _INVALID if brought else _REFRESH_IS_OVER
-        if not isinstance(result, Failure) or result.code not in over or self._stale(attempt):
-            return
+        over = _INVALID if self._iclient.grant_type in BROUGHT else _REFRESH_IS_OVER
+        return isinstance(attempt.result, Failure) and attempt.result.code in over
+
+    async def _lose(self, attempt: Attempt) -> bool:
+        """Give the refresh token up; False: another replica has a newer one."""
+        result = attempt.result
+        if not isinstance(result, Failure) or not await self._keep(attempt, Stored(grant=NO_GRANT)):
+            return False
         attempt.lost = result.code
         attempt.held = replace(attempt.held, refresh_token=None)
         self._seed = None
-        await self._store.save(None)
-        if brought:
+        if self._iclient.grant_type in BROUGHT:
             attempt.result = replace(result, remedy=Remedy.ANOTHER_GRANT)
+        return True
 
     async def _try(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         grant: str,
         build: Callable[[Material], TokenRequest],
         *,
@@ -351,33 +462,58 @@ class Issuer:
         self.counters.duration.observe(self._clock.monotonic() - began)
         return result
 
-    async def _ended(self, attempt: _Attempt) -> Renewal:
-        """Store what was granted, then report."""
+    async def _ended(self, attempt: Attempt) -> Renewal:
+        """Store what was granted, then report; another replica's token, if that one was faster."""
         result, held = attempt.result, attempt.held
-        if result is None:
-            raise ValueError("nothing was tried")
         if isinstance(result, Issued):
             before = replace(held, access_token=None)
             after = replace(before, refresh_token=result.refresh_token or held.refresh_token, fields=result.fields)
-            held = replace(after, access_token=result.access_token)
+            attempt.held = replace(after, access_token=result.access_token)
             if not self._stale(attempt):
-                self._last = held
+                worth = after.refresh_token is not None or bool(after.callback)
+                token = shared(result, attempt.asked_at or self._moment()) if self._store.shared else None
                 if attempt.consent:
                     # Whatever there was is another grant's, maybe another account's.
+                    self._last = attempt.held
                     self._replaced += 1
                     self._seed = None
-                worth = after.refresh_token is not None or bool(after.callback)
-                if attempt.consent or (worth and after != before):
-                    await self._store.save(after if worth else None)
+                    await self._override(Stored(grant=after if worth else NO_GRANT, token=token))
+                else:
+                    stored = Stored(grant=after if worth else self._kept.grant, token=token)
+                    wanted = token is not None or (worth and (after != before or attempt.intended))
+                    if wanted and (found := await self._settled(attempt, held, stored)) is not None:
+                        return found
+                    if not self._stale(attempt):
+                        self._last, self._version = attempt.held, attempt.version
+        return self._told(attempt)
+
+    async def _settled(self, attempt: Attempt, before: Grant, stored: Stored) -> Renewal | None:
+        """Save what a renewal brought; return the token of another replica that took the turn meanwhile and has one."""
+        with suppress(StoreUnavailable):
+            for _ in range(_COURSES):
+                if await self._keep(attempt, stored) or self._stale(attempt):
+                    break
+                # Our turn was over before we were. If all that another one has saved is what he is about to do, he will
+                # need what we have; what he has got already is what everybody goes on with.
+                kept = await self._load()
+                ours, attempt.held = attempt.held, before
+                if (found := self._adopted(kept, attempt)) is not None:
+                    return found
+                attempt.held, attempt.version = ours, kept.version
+        return None
+
+    def _told(self, attempt: Attempt) -> Renewal:
+        if attempt.result is None:
+            raise ValueError("nothing was tried")
         return Renewal(
-            result=result,
+            result=attempt.result,
             grant=attempt.grant or self._iclient.grant_type,
             asked_at=attempt.asked_at or self._moment(),
-            refreshable=held.refresh_token is not None,
+            refreshable=attempt.held.refresh_token is not None,
             seconds=self._clock.monotonic() - attempt.began,
             requests=attempt.sent,
             lost=attempt.lost,
-            held=held,
+            held=attempt.held,
             skew=self.skew,
             stale=self._stale(attempt),
         )

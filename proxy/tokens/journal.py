@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.oauth.response import Issued
-    from proxy.tokens.issuer import Renewal
+    from proxy.tokens.renewal import Renewal
     from proxy.tokens.states import Holding
 
 KEPT: Final = 50

@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from proxy.access_token import AccessToken
     from proxy.clock import Clock
     from proxy.tokens.counters import TokenCounters
-    from proxy.tokens.issuer import Issuer, Renewal
+    from proxy.tokens.issuer import Issuer
     from proxy.tokens.journal import Event
     from proxy.tokens.pace import Policy
+    from proxy.tokens.renewal import Renewal
     from proxy.tokens.retries import Retries
     from proxy.tokens.snapshot import Snapshot
     from proxy.tokens.states import Event as LifeEvent

@@ -109,7 +109,9 @@ def test_there_is_an_example_of_each_grant_and_client_authentication():
         "connections: {a: {base_url: https://a.com, ping: {status: [99]}}}",
         "listeners: {forward: {unclaimed: pass}}",
         "listeners: {reverse: {bind: 7480}}",
-        "store: {kind: redis}",
+        "store: {kind: reddis}",
+        "store: {kind: redis, url: 'redis://h', on_failure: wait}",
+        "store: {kind: redis, url: 'rediss://h', tls: {verify: false}}",
     ],
 )
 def test_what_an_editor_marks_the_loader_refuses(text, tmp_path):

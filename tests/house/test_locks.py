@@ -37,10 +37,15 @@ def group(name):
     return list(chain.from_iterable(nested))
 
 
+# The image has the extras, too.
+RUN = [
+    Requirement(line)
+    for line in chain(PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values())
+]
 DIRECT = {
-    "requirements.lock": [Requirement(line) for line in PROJECT["project"]["dependencies"]],
+    "requirements.lock": RUN,
     "requirements-build.lock": group("build"),
-    "requirements-dev.lock": [*map(Requirement, PROJECT["project"]["dependencies"]), *group("dev")],
+    "requirements-dev.lock": [*RUN, *group("dev")],
 }
 
 

@@ -15,6 +15,7 @@ REVEALING = {
     "proxy/cli/token.py": "the command's one output is the token",
     "proxy/definitions/authority.py": "the public half of the authority's key is compared with its certificate",
     "proxy/definitions/keys/signing_keys.py": "a passphrase opens a key, a shared secret is one",
+    "proxy/definitions/redis_url.py": "the URL of a store may hold a password and is taken apart",
     "proxy/definitions/templates/placeholders.py": "text is rendered for requests; what is made of a secret is one",
     "proxy/exchange/inject.py": "the access token goes onto the request",
     "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
@@ -30,6 +31,7 @@ REVEALING = {
     "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
     "proxy/sealing.py": "the keys that seal are handed to the cipher",
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
+    "proxy/tokens/store/redis_streams.py": "the password of the store goes to its server",
     "proxy/tokens/store/record.py": "a grant is encrypted, and the seed of a refresh token is hashed",
 }
 

@@ -12,6 +12,7 @@ from proxy.tokens.issuer import Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.retries import Retries
 from proxy.tokens.store.memory import MemoryStore
+from proxy.tokens.stored import Stored
 from tests.oauth.answers import connection, iclient, token_of
 from tests.support.deadline import awaiting
 from tests.tokens.kept import PushedClock
@@ -32,7 +33,7 @@ class Endpoint:
 
 
 class WatchedStore(MemoryStore):
-    """Tells what was saved; a save lasts until `durable` is set."""
+    """Tells what was saved, `?` before a token whose use was only announced; a save lasts until `durable` is set."""
 
     def __init__(self):
         super().__init__()
@@ -41,11 +42,12 @@ class WatchedStore(MemoryStore):
         self.durable.set()
         self.began = asyncio.Event()
 
-    async def save(self, grant):
+    async def save(self, stored):
         self.began.set()
-        self.saved.append(grant and grant.refresh_token.reveal())
+        token = stored.grant.refresh_token
+        self.saved.append((stored.intent and "?") + token.reveal() if token is not None else None)
         await self.durable.wait()
-        await super().save(grant)
+        return await super().save(stored)
 
 
 def issuer_with(endpoint, store):
@@ -91,18 +93,18 @@ async def test_a_rotated_refresh_token_is_stored_before_its_access_token_is_used
     await keeper.close()
 
 
-async def test_only_a_new_refresh_token_is_stored():
+async def test_a_refresh_token_is_stored_when_it_is_new_and_when_it_is_about_to_be_used():
     store = WatchedStore()
     issuer = issuer_with(Endpoint(issued(0, "r0"), issued(1, "r0"), issued(2), issued(3, "r1")), store)
     for _ in range(4):
         await issuer.renew()
 
-    assert store.saved == ["r0", "r1"]
+    assert store.saved == ["r0", "?r0", "r0", "?r0", "r0", "?r0", "r1"]
 
 
 async def test_a_lost_refresh_token_is_forgotten_even_if_the_grant_fails_then():
     store = WatchedStore()
-    await store.save(Grant(refresh_token=Secret("r0")))
+    await store.save(Stored(1, Grant(refresh_token=Secret("r0"))))
     endpoint = Endpoint((400, {"error": "invalid_grant"}), (503, {}), issued(2))
     issuer = issuer_with(endpoint, store)
 

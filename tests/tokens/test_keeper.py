@@ -265,7 +265,7 @@ async def test_a_lost_refresh_token_makes_the_grant_run_again_in_the_same_renewa
         assert keeper.counters.requests["refresh_token", "invalid_grant"] == 1
 
 
-@pytest.mark.parametrize("fault", [respond(503), raw(End.RESET), respond(200, b"<html>")])
+@pytest.mark.parametrize("fault", [respond(503), respond(200, b"<html>")])
 async def test_a_fault_of_the_endpoint_never_costs_the_refresh_token(fault):
     async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
         server.script(rotating(0), fault, token("t1"))
@@ -275,6 +275,19 @@ async def test_a_fault_of_the_endpoint_never_costs_the_refresh_token(fault):
         await server.was_asked(3)
 
         assert [asked.form.get("refresh_token") for asked in server.asked] == [None, "r0", "r0"]
+
+
+@pytest.mark.case("R-371", "T-56")
+async def test_a_refresh_whose_answer_is_lost_is_tried_once_more_at_once():
+    async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
+        server.script(rotating(0), raw(End.RESET), raw(End.RESET), rotating(1))
+        await keeper.renew()
+        with pytest.raises(TokenUnavailable):
+            await keeper.renew()
+        assert server.T == 3
+        await server.was_asked(4)
+
+        assert [asked.form.get("refresh_token") for asked in server.asked] == [None, "r0", "r0", "r0"]
 
 
 async def test_an_idle_grant_is_kept_alive():

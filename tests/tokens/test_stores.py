@@ -13,15 +13,22 @@ import pytest
 from proxy.definitions.settings import FileStore
 from proxy.errors import MachineError
 from proxy.oauth.grant import NO_GRANT, Grant
+from proxy.sealing import Keyring
 from proxy.secret import Secret
 from proxy.tokens.store.file import GrantFolder
 from proxy.tokens.store.memory import MemoryStore
+from proxy.tokens.store.record import fingerprint
+from proxy.tokens.stored import SharedToken, Stored, StoreUnavailable
 from tests.oauth.answers import connection, iclient
+from tests.support.deadline import awaiting
+from tests.support.redis_server import redis_server
+from tests.tokens.redis_store import servers
 
 ROOT = Path(__file__).parents[2]
 K1, K2 = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 GRANT = Grant(Secret("canary-r1"), None, {"instance_url": "https://canary-eu.example", "n": 1}, {"realm": "canary-7"})
 NEXT = Grant(Secret("canary-r2"))
+TOKEN = SharedToken(Secret("canary-a1"), 1767323045.5, 3600.0, {"id_token": "canary-i1"})
 
 # A child that saves one grant, says so, and is killed by SIGKILL before the n-th call of one step of the next save.
 CHILD = """
@@ -31,7 +38,7 @@ from pathlib import Path
 from tests.tokens import test_stores as t
 folder = t.folder(Path(sys.argv[1]))
 store = t.stored(folder)
-asyncio.run(store.save(t.GRANT))
+asyncio.run(store.save(t.Stored(1, t.GRANT)))
 step, left = sys.argv[2], int(sys.argv[3])
 original = getattr(os, step, None)
 def deadly(*arguments):
@@ -42,7 +49,7 @@ def deadly(*arguments):
     return original(*arguments)
 if step != "none":
     setattr(os, step, deadly)
-    asyncio.run(store.save(t.NEXT))
+    asyncio.run(store.save(t.Stored(2, t.NEXT)))
 print("saved", flush=True)
 sys.stdin.read()
 """
@@ -62,18 +69,23 @@ def seen(grant):
 
 
 async def kept(path, keys=K1, **settings):
-    """Return what a fresh process would find."""
+    """Return the grant that a fresh process would find."""
     grants = folder(path, keys)
     try:
-        return seen(await stored(grants, **settings).load())
+        return seen((await stored(grants, **settings).load()).grant)
     finally:
         grants.close()
 
 
 async def put(path, grant, keys=K1, **settings):
     grants = folder(path, keys)
-    await stored(grants, **settings).save(grant)
+    await add(stored(grants, **settings), grant)
     grants.close()
+
+
+async def add(store, grant, **more):
+    """Save the next version."""
+    assert await store.save(Stored((await store.load()).version + 1, grant, **more))
 
 
 async def child(path, step, count=1):
@@ -83,51 +95,190 @@ async def child(path, step, count=1):
     )  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "file"])
-def store(request, tmp_path):
+class Remembered:
+    """Stores in memory by connection: the runtime makes one for each keeper."""
+
+    def __init__(self):
+        self._stores = {}
+
+    def store(self, of, client):
+        return self._stores.setdefault(of.name, MemoryStore())
+
+
+REDIS = pytest.param("redis", marks=pytest.mark.needs("redis-server"))
+
+
+@pytest.fixture(params=["memory", "file", REDIS])
+async def grants(request, tmp_path):
+    """Where the grants of one process are kept: `grants.store(connection, iclient)`."""
     if request.param == "memory":
-        yield MemoryStore()
-    else:
+        yield Remembered()
+    elif request.param == "file":
         grants = folder(tmp_path / "grants")
-        yield stored(grants)
+        yield grants
         grants.close()
+    else:
+        async with redis_server() as server, servers(server) as process:
+            yield process()
+
+
+@pytest.fixture
+def store(grants):
+    return stored(grants)
 
 
 # ------------------------------------------------------------------------------------------------------- every store
 
 
 async def test_a_store_begins_with_nothing(store):
-    assert await store.load() is None
+    assert await store.load() == Stored()
 
 
-async def test_a_store_returns_the_last_grant_whole(store):
-    await store.save(NEXT)
-    await store.save(GRANT)
+async def test_a_store_returns_what_was_saved_last_whole(store):
+    await store.save(Stored(1, NEXT))
+    await store.save(Stored(2, GRANT, TOKEN, "digest"))
 
-    assert seen(await store.load()) == seen(GRANT)
+    found = await store.load()
+    assert seen(found.grant) == seen(GRANT)
+    assert found == Stored(2, GRANT, TOKEN, "digest")
+    assert dict(found.token.fields) == TOKEN.fields
 
 
-async def test_a_lost_grant_is_not_found_again(store):
-    await store.save(GRANT)
-    await store.save(None)
+async def test_a_save_tells_that_it_was_kept(store):
+    assert await store.save(Stored(1, GRANT)) is True
 
-    assert await store.load() in (None, NO_GRANT)
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+async def test_who_is_late_changes_nothing_and_is_told(store, version):
+    await store.save(Stored(1, GRANT))
+    await store.save(Stored(2, NEXT, TOKEN))
+
+    assert await store.save(Stored(version, GRANT)) is False
+    assert await store.load() == Stored(2, NEXT, TOKEN)
+
+
+async def test_of_two_who_save_at_once_one_is_told_that_he_is_late(grants):
+    saved = await asyncio.gather(*(stored(grants).save(Stored(1, grant)) for grant in (GRANT, NEXT)))
+
+    assert sorted(saved) == [False, True]
+    assert (await stored(grants).load()).grant == (GRANT if saved[0] else NEXT)
+
+
+async def test_a_lost_grant_is_told_from_one_that_never_was(store):
+    await store.save(Stored(1, GRANT))
+    await store.save(Stored(2, NO_GRANT))
+
+    assert await store.load() == Stored(2, NO_GRANT)
+
+
+async def test_an_access_token_needs_no_grant(store):
+    await store.save(Stored(1, None, TOKEN))
+
+    assert await store.load() == Stored(1, None, TOKEN)
+
+
+async def test_connections_do_not_see_each_other(grants):
+    await stored(grants, "crm").save(Stored(1, GRANT))
+
+    assert await stored(grants, "erp").load() == Stored()
+    assert await stored(grants, "erp").save(Stored(1, NEXT))
+    assert await stored(grants, "crm").load() == Stored(1, GRANT)
+
+
+async def test_a_turn_that_is_free_comes_at_once_and_is_free_again_afterwards(store):
+    async with awaiting("three turns"):
+        for number in (1, 2):
+            async with store.turn():
+                assert await store.save(Stored(number, GRANT))
+        with pytest.raises(KeyError):
+            async with store.turn():
+                raise KeyError
+        async with store.turn():
+            assert (await store.load()).version == 2
+
+
+async def test_a_store_says_whether_replicas_share_it(store, request):
+    assert store.shared is ("redis" in request.node.callspec.id)
+    assert store.on_failure == ("hold" if store.shared else "refresh")
+
+
+# ------------------------------------------------------------------------------------------- what outlives a process
+
+
+@pytest.fixture(params=["file", REDIS])
+async def fresh(request, tmp_path):
+    """Call it with keys for the grants as a process that has just begun finds them; the one before has ended."""
+    open_now = []
+
+    def opened(keys=K1):
+        for grants in open_now:
+            grants.close()
+        open_now[:] = [folder(tmp_path, keys)]
+        return open_now[0]
+
+    if request.param == "file":
+        yield opened
+        open_now[0].close()
+    else:
+        async with redis_server() as server, servers(server) as process:
+            yield process
+
+
+async def test_a_grant_outlives_the_process(fresh):
+    await add(stored(fresh()), GRANT)
+
+    assert await stored(fresh()).load() == Stored(1, GRANT)
+
+
+async def test_a_lost_grant_stays_lost_so_that_its_seed_is_not_used_again(fresh):
+    await add(stored(fresh(), refresh_token=Secret("seed")), GRANT)
+    await add(stored(fresh(), refresh_token=Secret("seed")), NO_GRANT)
+
+    assert (await stored(fresh(), refresh_token=Secret("seed")).load()).grant == NO_GRANT
+
+
+@pytest.mark.case("R-386")
+async def test_keys_rotate_without_a_miss(fresh):
+    await add(stored(fresh(K1)), GRANT)
+    assert (await stored(fresh(f"{K2},{K1}")).load()).grant == GRANT
+
+    await add(stored(fresh(f"{K2},{K1}")), NEXT)
+
+    assert (await stored(fresh(K2)).load()).grant == NEXT
+
+
+OTHERS = pytest.mark.parametrize(
+    "settings",
+    [
+        {"refresh_token": Secret("another seed")},
+        {"scopes": ("write",)},
+        {"username": "ann"},
+        {"client": iclient(grant_type="refresh_token")},
+    ],
+    ids=["seed", "scopes", "user", "grant"],
+)
+
+
+@OTHERS
+async def test_another_fingerprint_is_a_miss_and_the_old_grant_stays_for_one_generation(fresh, settings):
+    await add(stored(fresh()), GRANT, token=TOKEN)
+    assert await stored(fresh(), **settings).load() == Stored(1)
+
+    await add(stored(fresh(), **settings), NEXT)
+
+    assert await stored(fresh(), **settings).load() == Stored(2, NEXT)
+    assert (await stored(fresh()).load()).grant == GRANT
+
+
+async def test_versions_go_on_whosesoever_the_grant_is(fresh):
+    await add(stored(fresh()), GRANT)
+    await add(stored(fresh(), username="ann"), NEXT)
+
+    assert (await stored(fresh()).load()).version == 2
+    assert await stored(fresh()).save(Stored(2, GRANT)) is False
 
 
 # ---------------------------------------------------------------------------------------------------------- on disk
-
-
-async def test_a_grant_outlives_the_process(tmp_path):
-    await put(tmp_path, GRANT)
-
-    assert await kept(tmp_path) == seen(GRANT)
-
-
-async def test_a_lost_grant_stays_lost_so_that_its_seed_is_not_used_again(tmp_path):
-    await put(tmp_path, GRANT, refresh_token=Secret("seed"))
-    await put(tmp_path, None, refresh_token=Secret("seed"))
-
-    assert await kept(tmp_path, refresh_token=Secret("seed")) == (None, {}, {})
 
 
 @pytest.mark.case("S-316", "S-317")
@@ -142,14 +293,16 @@ async def test_nothing_of_a_grant_is_readable_and_only_its_owner_may_try(tmp_pat
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a"]
 
 
-@pytest.mark.case("R-386")
-async def test_keys_rotate_without_a_miss(tmp_path):
-    await put(tmp_path, GRANT, K1)
-    assert await kept(tmp_path, f"{K2},{K1}") == seen(GRANT)
+async def test_a_record_of_the_first_schema_is_read(tmp_path):
+    content = {"refresh_token": "canary-r1", "fields": {"n": 1}, "callback": {}}
+    content["fingerprint"] = fingerprint(connection(iclient(), name="crm"), iclient())
+    purpose = "store\0001:1\0004:file\0003:crm\0005:grant"
+    text = Keyring(K1).seal(json.dumps(content), purpose, os.urandom)
+    (tmp_path / "crm.grant").write_text(json.dumps({"schema": 1, "grant": text}))
 
-    await put(tmp_path, NEXT, f"{K2},{K1}")
-
-    assert await kept(tmp_path, K2) == seen(NEXT)
+    assert await kept(tmp_path) == ("canary-r1", {"n": 1}, {})
+    await put(tmp_path, NEXT)
+    assert await kept(tmp_path) == seen(NEXT)
 
 
 @pytest.mark.case("R-385")
@@ -174,40 +327,20 @@ async def test_a_record_that_does_not_open_is_a_miss_that_is_counted(tmp_path, h
 
     grants = folder(tmp_path, K2 if harm == "wrong key" else K1)
     store = stored(grants)
-    assert await store.load() is None
-    assert await store.load() is None
+    assert await store.load() == Stored()
+    assert await store.load() == Stored()
     assert grants.errors == {"load": 0, "open": 1, "save": 0}
-    await store.save(NEXT)
+    await store.save(Stored(1, NEXT))
     grants.close()
     assert (tmp_path / "crm.previous").exists()
     assert await kept(tmp_path, K2 if harm == "wrong key" else K1) == seen(NEXT)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"refresh_token": Secret("another seed")},
-        {"scopes": ("write",)},
-        {"username": "ann"},
-        {"client": iclient(grant_type="refresh_token")},
-    ],
-    ids=["seed", "scopes", "user", "grant"],
-)
-async def test_another_fingerprint_is_a_miss_and_the_old_grant_stays_for_one_generation(tmp_path, settings):
-    await put(tmp_path, GRANT)
-    assert await kept(tmp_path, **settings) is None
-
-    await put(tmp_path, NEXT, **settings)
-
-    assert await kept(tmp_path, **settings) == seen(NEXT)
-    assert await kept(tmp_path) == seen(GRANT)
-
-
 async def test_a_changed_connection_with_the_same_fingerprint_finds_its_grant(tmp_path):
     grants = folder(tmp_path)
-    await stored(grants).save(GRANT)
+    await stored(grants).save(Stored(1, GRANT))
 
-    assert seen(stored(grants, required=True).held) == seen(GRANT)
+    assert stored(grants, required=True).held == Stored(1, GRANT)
     grants.close()
 
 
@@ -251,11 +384,12 @@ async def test_a_save_that_is_killed_is_whole_or_did_not_happen(tmp_path, step, 
 async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again(tmp_path):
     grants = folder(tmp_path)
     store = stored(grants)
-    await store.save(GRANT)
+    await store.save(Stored(1, GRANT))
     (tmp_path / "crm.new").mkdir()  # neither root nor anybody else can write a file there
 
-    await store.save(NEXT)
-    assert seen(await store.load()) == seen(NEXT)
+    with pytest.raises(StoreUnavailable):
+        await store.save(Stored(2, NEXT))
+    assert await store.load() == Stored(2, NEXT)
     assert grants.errors == {"load": 0, "open": 0, "save": 2}
     (tmp_path / "crm.new").rmdir()
     await store.load()

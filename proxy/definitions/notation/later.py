@@ -10,12 +10,9 @@ from typing import Final
 
 LATER_KEYS: Final[dict[str, frozenset[str]]] = {
     "top": frozenset({"egress_proxy"}),
-    "store": frozenset({"url", "namespace", "tls", "on_failure", "required"}),
 }  # fmt: skip
 
-LATER_CHOICES: Final[dict[str, frozenset[str]]] = {
-    "store.kind": frozenset({"redis"}),
-}
+LATER_CHOICES: Final[dict[str, frozenset[str]]] = {}
 
 # Written with this value they mean what happens anyway.
 HARMLESS: Final[dict[str, frozenset[str]]] = {

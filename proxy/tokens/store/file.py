@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
 from proxy.errors import MachineError
-from proxy.oauth.grant import NO_GRANT
 from proxy.sealing import Keyring, SealError
 from proxy.tokens.store.record import Record, fingerprint, opened, sealed
+from proxy.tokens.stored import Stored, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from proxy.definitions.models import Connection, IClient
     from proxy.definitions.settings import FileStore
-    from proxy.oauth.grant import Grant
 
 _LOCK: Final = "lock"
 _CURRENT, _PREVIOUS, _NEW = ".grant", ".previous", ".new"
@@ -90,17 +89,28 @@ class GrantFolder:
             self._kept[connection.name] = self._read(connection.name)
         return StoredGrant(self, connection.name, fingerprint(connection, iclient))
 
-    def find(self, name: str, mark: str) -> Grant | None:
-        """Return the newest grant with that fingerprint."""
-        return next((each.grant for each in self._kept[name].records if each.fingerprint == mark), None)
+    def find(self, name: str, mark: str) -> Stored:
+        """Return what there is with that fingerprint; the version is that of the newest record, whosesoever it is."""
+        records = self._kept[name].records
+        version = records[0].stored.version if records else 0
+        found = next((each.stored for each in records if each.fingerprint == mark), Stored())
+        return replace(found, version=version)
 
-    async def put(self, name: str, record: Record) -> None:
-        """Let this be the newest record; it is on the disk on return, unless the disk refuses: then that is told."""
+    async def put(self, name: str, record: Record) -> bool:
+        """Let this be the newest record, if it is the next version; it is on the disk on return.
+
+        Raises `StoreUnavailable` where the disk refuses: it is the newest all the same, and written when it can be.
+        """
         kept = self._kept[name]
+        if record.stored.version != (kept.records[0].stored.version if kept.records else 0) + 1:
+            return False
         others = [each for each in kept.records if each.fingerprint != record.fingerprint]
         kept.records = [record, *others[:1]]
         kept.unwritten = True
         await asyncio.to_thread(self._write, name)  # always: a write under way may have taken this record already
+        if kept.unwritten:
+            raise StoreUnavailable("the disk takes no record now")
+        return True
 
     async def flush(self, name: str) -> None:
         """Write what could not be written before."""
@@ -113,7 +123,7 @@ class GrantFolder:
         for suffix in (_CURRENT, _PREVIOUS):
             path = self._path / f"{name}{suffix}"
             try:
-                record = opened(path.read_bytes(), name, self._keys)
+                record = opened(path.read_bytes(), ("file", name), self._keys)
             except FileNotFoundError:
                 continue
             except (OSError, SealError) as error:
@@ -160,7 +170,7 @@ class GrantFolder:
         new.unlink(missing_ok=True)
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "wb") as written:
-            written.write(sealed(record, name, self._keys, self._entropy))
+            written.write(sealed(record, ("file", name), self._keys, self._entropy))
             written.flush()
             os.fsync(file)
         if aside:
@@ -175,25 +185,32 @@ class GrantFolder:
 
 
 class StoredGrant:
-    """The grant of one connection, as long as its fingerprint stays what it is."""
+    """What is kept of one connection, as long as its fingerprint stays what it is."""
 
-    __slots__ = ("_fingerprint", "_folder", "_name")
+    __slots__ = ("_fingerprint", "_folder", "_name", "on_failure", "shared")
 
     def __init__(self, folder: GrantFolder, name: str, mark: str) -> None:
         self._folder = folder
         self._name = name
         self._fingerprint = mark
+        self.shared = False
+        self.on_failure: Literal["hold", "refresh"] = "refresh"
 
     @property
-    def held(self) -> Grant | None:
-        """The grant, None when there never was one; an empty one was lost."""
+    def held(self) -> Stored:
+        """What is kept, without another attempt to write it."""
         return self._folder.find(self._name, self._fingerprint)
 
-    async def load(self) -> Grant | None:
-        """Return the grant; what could not be written before is tried again."""
+    async def load(self) -> Stored:
+        """Return what is kept; what could not be written before is tried again."""
         await self._folder.flush(self._name)
         return self.held
 
-    async def save(self, grant: Grant | None) -> None:
-        """Keep this one from now on; None: it is lost, and so is the seed it began with."""
-        await self._folder.put(self._name, Record(self._fingerprint, grant if grant is not None else NO_GRANT))
+    async def save(self, stored: Stored) -> bool:
+        """Keep this from now on, if it is the next version. Raises `StoreUnavailable`: then memory keeps it."""
+        return await self._folder.put(self._name, Record(self._fingerprint, stored))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let the one process that has the folder renew at once."""
+        yield

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
+
+from proxy.tokens.stored import Stored
 
 if TYPE_CHECKING:
-    from proxy.oauth.grant import Grant
+    from collections.abc import AsyncIterator
 
 
 class MemoryStore:
-    """Holds the grant of one connection."""
+    """Holds what is kept of one connection."""
 
-    __slots__ = ("_grant",)
+    __slots__ = ("_stored", "on_failure", "shared")
 
     def __init__(self) -> None:
-        self._grant: Grant | None = None
+        self.shared = False
+        self.on_failure: Literal["hold", "refresh"] = "refresh"
+        self._stored = Stored()
 
-    async def load(self) -> Grant | None:
-        """Return the grant, None when there is none."""
-        return self._grant
+    async def load(self) -> Stored:
+        """Return what is kept."""
+        return self._stored
 
-    async def save(self, grant: Grant | None) -> None:
-        """Keep this one from now on; None: the grant is lost."""
-        self._grant = grant
+    async def save(self, stored: Stored) -> bool:
+        """Keep this from now on, if it is the next version."""
+        if stored.version != self._stored.version + 1:
+            return False
+        self._stored = stored
+        return True
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let the only process there is renew at once."""
+        yield

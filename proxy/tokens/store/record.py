@@ -1,17 +1,18 @@
-"""One stored grant as text that only the store's keys open, and what tells whose grant it is. Pure."""
+"""What is stored of a connection as text that only the store's keys open, and what tells whose it is. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth.grant import Grant
 from proxy.oauth.material import Material, Rendering
 from proxy.sealing import SealError
 from proxy.secret import Secret
+from proxy.tokens.stored import SharedToken, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from proxy.definitions.models import Connection, IClient
     from proxy.sealing import Keyring
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+# What was before versions, access tokens and intents: grants in files.
+_FIRST: Final = 1
+
+# Where a record lies, from the kind of the store to the name of the connection: it opens nowhere else.
+Place: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The grant that belongs to a fingerprint; one without anything in it is lost, and its seed is of no use."""
+    """What is stored for a fingerprint; a grant without anything in it is lost, and its seed is of no use."""
 
     fingerprint: str
-    grant: Grant
+    stored: Stored
 
 
 def fingerprint(connection: Connection, iclient: IClient) -> str:
@@ -50,36 +56,70 @@ def fingerprint(connection: Connection, iclient: IClient) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def sealed(record: Record, name: str, keys: Keyring, entropy: Callable[[int], bytes]) -> bytes:
-    """Return the record of the connection `name` as the bytes of its file."""
-    grant = record.grant
+def sealed(record: Record, place: Place, keys: Keyring, entropy: Callable[[int], bytes]) -> bytes:
+    """Return the record as the bytes that are kept at `place`."""
+    stored = record.stored
     content = {
         "fingerprint": record.fingerprint,
-        "refresh_token": grant.refresh_token.reveal() if grant.refresh_token is not None else None,
-        "fields": dict(grant.fields),
-        "callback": dict(grant.callback),
+        "version": stored.version,
+        "grant": _written_grant(stored.grant) if stored.grant is not None else None,
+        "token": _written_token(stored.token) if stored.token is not None else None,
+        "intent": stored.intent,
     }
-    text = keys.seal(json.dumps(content), _purpose(name), entropy)
+    text = keys.seal(json.dumps(content), _purpose(SCHEMA, place), entropy)
     return json.dumps({"schema": SCHEMA, "grant": text}).encode() + b"\n"
 
 
-def opened(data: bytes, name: str, keys: Keyring) -> Record:
-    """Return the record that a file of the connection `name` holds. Raises `SealError`."""
+def opened(data: bytes, place: Place, keys: Keyring) -> Record:
+    """Return the record that was kept at `place`. Raises `SealError`."""
     try:
         outside: Any = json.loads(data)
-        if outside["schema"] != SCHEMA:
+        schema = outside["schema"]
+        if schema not in {_FIRST, SCHEMA}:
             raise SealError("sealed_broken", "another version of the proxy wrote it")
-        content = json.loads(keys.open(outside["grant"], _purpose(name)))
-        token = content["refresh_token"]
-        grant = Grant(Secret(token) if token is not None else None, None, content["fields"], content["callback"])
-        return Record(content["fingerprint"], grant)
+        content = json.loads(keys.open(outside["grant"], _purpose(schema, place)))
+        if schema == _FIRST:
+            return Record(content["fingerprint"], Stored(1, _read_grant(content)))
+        grant, token = content["grant"], content["token"]
+        return Record(
+            content["fingerprint"],
+            Stored(
+                content["version"],
+                _read_grant(grant) if grant is not None else None,
+                _read_token(token) if token is not None else None,
+                content["intent"],
+            ),
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SealError("sealed_broken", "it is not the record of a grant, or a part of it is missing") from None
 
 
-def _purpose(name: str) -> str:
+def _written_grant(grant: Grant) -> dict[str, object]:
+    refresh_token = grant.refresh_token.reveal() if grant.refresh_token is not None else None
+    return {"refresh_token": refresh_token, "fields": dict(grant.fields), "callback": dict(grant.callback)}
+
+
+def _read_grant(content: Any) -> Grant:  # noqa: ANN401 what JSON holds
+    token = content["refresh_token"]
+    return Grant(Secret(token) if token is not None else None, None, content["fields"], content["callback"])
+
+
+def _written_token(token: SharedToken) -> dict[str, object]:
+    return {
+        "value": token.value.reveal(),
+        "asked_at": token.asked_at,
+        "lifetime": token.lifetime,
+        "fields": dict(token.fields),
+    }
+
+
+def _read_token(content: Any) -> SharedToken:  # noqa: ANN401 what JSON holds
+    return SharedToken(Secret(content["value"]), content["asked_at"], content["lifetime"], content["fields"])
+
+
+def _purpose(schema: int, place: Place) -> str:
     # Each part behind its length: no two places have the same.
-    return "store" + "".join(f"\0{len(part)}:{part}" for part in (str(SCHEMA), "file", name, "grant"))
+    return "store" + "".join(f"\0{len(part)}:{part}" for part in (str(schema), *place, "grant"))
 
 
 def _rendered(render: Callable[[], str]) -> str | None:

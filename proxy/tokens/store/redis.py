@@ -1,0 +1,257 @@
+"""Grants in Redis, shared by all replicas of a namespace and encrypted as on disk.
+
+What was saved or loaded here last is remembered: a server that lost it (a failover, an empty one in its place) gets it
+back, and what could not be saved while the server was away is saved when it returns. The higher version wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
+
+import structlog
+
+from proxy.sealing import Keyring, SealError
+from proxy.tokens.store.record import Record, fingerprint, opened, sealed
+from proxy.tokens.store.redis_link import Link
+from proxy.tokens.store.redis_names import FIELDS, SAVE, SAVED, Message, mark_of, message_of, name_of, version_of
+from proxy.tokens.store.redis_streams import Streams
+from proxy.tokens.store.redis_turn import Turns
+from proxy.tokens.stored import Stored, StoreUnavailable
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from proxy.definitions.models import Connection, IClient
+    from proxy.definitions.settings import RedisStore
+
+# After a reconnect everything is heard, this many connections in one go and with this pause in seconds between: a
+# thousand loads in one instant would be late, and so taken for a server that is away.
+_GO: Final = 25
+_PAUSE: Final = 0.02
+# Seconds that the end of the process waits for what is not saved yet.
+_LAST: Final = 2.0
+
+
+class GrantServer:
+    """The server of the grants; `errors` counts what could not be done, by operation. Needs a running loop.
+
+    `lease`: a turn ends after so many seconds, if nobody prolongs it. `context`: see `Streams`. Raises `SealError` for
+    keys that are none; that the server is away is no error here.
+    """
+
+    def __init__(
+        self,
+        settings: RedisStore,
+        entropy: Callable[[int], bytes],
+        *,
+        lease: float,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.settings = settings
+        self.keys = Keyring.of(settings.keys)
+        self.entropy = entropy
+        self._sender = entropy(8).hex()
+        self._channel = name_of(settings.namespace, "messages")
+        server_name = settings.tls.server_name if settings.tls is not None else None
+        self._link = Link(
+            Streams(settings.address, context, server_name),
+            self._channel,
+            name_of(settings.namespace, "probe"),
+            heard=self._message,
+            connected=self._hear_all,
+            returned=self._write_back,
+        )
+        self.errors = self._link.errors
+        self.turns = Turns(
+            self._link,
+            settings.namespace,
+            seconds=lease,
+            channel=self._channel,
+            sender=self._sender,
+            entropy=entropy,
+        )
+        self._heard: Callable[[str], None] = _nobody
+        # What is the newest of each connection, as far as it is known here, and which of it the server may not have.
+        self._known: dict[str, Record] = {}
+        self._unwritten: set[str] = set()
+        self._names: dict[str, None] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unreadable: set[str] = set()
+        self._log = structlog.get_logger()
+
+    @property
+    def available(self) -> bool:
+        """Whether the server does what it is asked."""
+        return self._link.available
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server has answered, if it has to before the proxy is ready."""
+        return not self.settings.required or self._link.answered
+
+    def unsaved(self, name: str) -> bool:
+        """Tell whether there is something of a connection that the server may not have."""
+        return name in self._unwritten
+
+    def store(self, connection: Connection, iclient: IClient) -> ServedGrant:
+        """Return the store of one connection's grant."""
+        self._names[connection.name] = None
+        return ServedGrant(self, connection.name, fingerprint(connection, iclient), self.settings.on_failure)
+
+    async def start(self, heard: Callable[[str], None]) -> None:
+        """Begin to listen: `heard` gets the name of a connection for which another replica has saved something."""
+        self._heard = heard
+        self._link.start()
+
+    async def close(self) -> None:
+        """Save what is not saved yet, if the server is there, and end."""
+        if self._unwritten and self._link.available:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST):
+                    await self._write_back()
+        await self._link.close()
+
+    async def load(self, name: str, mark: str) -> Stored:
+        """Return what there is of a connection with that fingerprint. Raises `StoreUnavailable`."""
+        async with self._locks[name]:
+            while True:
+                version, record = await self._read(name, mark)
+                known = self._known.get(name)
+                if known is None or known.fingerprint != mark:
+                    break
+                if known.stored.version <= version:
+                    self._unwritten.discard(name)
+                    if name in self._unreadable:
+                        return replace(known.stored, version=version)  # the next save repairs it
+                    break
+                if await self._write(name, known):
+                    self._log.warning("store", connection=name, outcome="written_back", version=known.stored.version)
+                    return known.stored
+            if record is None:
+                return Stored(version)
+            self._known[name] = record
+            return record.stored
+
+    async def save(self, name: str, record: Record) -> bool:
+        """Keep a record, if it is newer than what there is. Raises `StoreUnavailable`: then it is saved later."""
+        async with self._locks[name]:
+            before = self._known.get(name)
+            self._known[name] = record
+            self._unwritten.add(name)
+            if await self._write(name, record):
+                return True
+            self._unwritten.discard(name)
+            if before is not None:
+                self._known[name] = before
+            else:
+                del self._known[name]
+            return False
+
+    async def _read(self, name: str, mark: str) -> tuple[int, Record | None]:
+        """Return the version, and the record with that fingerprint if there is one that opens."""
+        key = name_of(self.settings.namespace, name, "grant")
+        written, _, newest, previous = await self._link.ask("load", "HMGET", key, *FIELDS, write=False)
+        version = version_of(written)
+        if newest is None:
+            return version, None
+        record = self._opened(name, newest)
+        if record is None or record.stored.version != version:
+            if record is not None:
+                self._unread(name, "its version was changed")
+            return version, None
+        self._unreadable.discard(name)
+        if record.fingerprint != mark and previous is not None:
+            # What was put aside is wanted again once a change of the definitions is taken back.
+            record = self._opened(name, previous) or record
+        if record.fingerprint != mark:
+            return version, None
+        return version, Record(mark, replace(record.stored, version=version))
+
+    def _opened(self, name: str, data: bytes) -> Record | None:
+        try:
+            return opened(data, ("redis", self.settings.namespace, name), self.keys)
+        except SealError as error:
+            self._unread(name, str(error))
+            return None
+
+    def _unread(self, name: str, reason: str) -> None:
+        self.errors["open"] += 1
+        if name not in self._unreadable:
+            self._unreadable.add(name)
+            self._log.warning("store", connection=name, outcome="undecryptable", reason=reason)
+
+    async def _write(self, name: str, record: Record) -> bool:
+        data = sealed(record, ("redis", self.settings.namespace, name), self.keys, self.entropy)
+        aside = int(name in self._unreadable)
+        # What only says that a request is about to be made is of no use to others.
+        channel = "" if record.stored.intent else self._channel
+        message = Message(self._sender, SAVED, name).text()
+        arguments = (record.stored.version, mark_of(record.fingerprint), data, aside, channel, message)
+        key = name_of(self.settings.namespace, name, "grant")
+        if not await self._link.ask("save", "EVAL", SAVE, 1, key, *arguments, write=True):
+            return False
+        self._unwritten.discard(name)
+        self._unreadable.discard(name)
+        return True
+
+    async def _write_back(self) -> None:
+        for name in tuple(self._unwritten):
+            async with self._locks[name]:
+                if name not in self._unwritten:
+                    continue
+                try:
+                    kept = await self._write(name, self._known[name])
+                except StoreUnavailable:
+                    return
+                self._unwritten.discard(name)
+                self._log.info("store", connection=name, outcome="written_back" if kept else "newer_there")
+
+    def _message(self, data: bytes) -> None:
+        message = message_of(data)
+        if message is None or message.name not in self._names:
+            return
+        if message.kind == SAVED and message.sender != self._sender:
+            self._heard(message.name)
+        self.turns.look(message.name)
+
+    async def _hear_all(self) -> None:
+        self.turns.look_all()
+        for number, name in enumerate(tuple(self._names), 1):
+            self._heard(name)
+            if number % _GO == 0:
+                await asyncio.sleep(_PAUSE)
+
+
+class ServedGrant:
+    """What is kept of one connection, as long as its fingerprint stays what it is."""
+
+    __slots__ = ("_fingerprint", "_name", "_server", "on_failure", "shared")
+
+    def __init__(self, server: GrantServer, name: str, mark: str, on_failure: Literal["hold", "refresh"]) -> None:
+        self._server = server
+        self._name = name
+        self._fingerprint = mark
+        self.shared = True
+        self.on_failure: Literal["hold", "refresh"] = on_failure
+
+    async def load(self) -> Stored:
+        """Return what is kept. Raises `StoreUnavailable`."""
+        return await self._server.load(self._name, self._fingerprint)
+
+    async def save(self, stored: Stored) -> bool:
+        """Keep this, if it is newer than what there is. Raises `StoreUnavailable`: then it is kept when that ends."""
+        return await self._server.save(self._name, Record(self._fingerprint, stored))
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for the right to renew, and hold it for the block; entering it raises `StoreUnavailable`."""
+        return self._server.turns.turn(self._name)
+
+
+def _nobody(name: str) -> None:
+    """Nobody wants to know yet."""

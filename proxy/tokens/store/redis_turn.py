@@ -1,0 +1,92 @@
+"""The right to renew a connection's token, one process at a time: a key in Redis that ends by itself.
+
+Whoever made it holds its nonce, prolongs it while he works and takes it away when he is done. If he stands still for
+longer than it lives, another one gets the turn, and what he saves then is refused by its version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from proxy.tokens.store.redis_names import FREE, GIVE_BACK, PROLONG, Message, name_of
+from proxy.tokens.stored import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from proxy.tokens.store.redis_link import Link
+
+_NONCE_BYTES: Final = 16
+_LOOK: Final = 1.0  # seconds between two looks at a turn that is taken, where no message comes
+_PROLONGED: Final = 3  # so many times within its life
+
+
+class Turns:
+    """The turns of all connections in one namespace; one that nobody prolongs ends after `seconds`.
+
+    `channel` is where `sender` says that a turn is free.
+    """
+
+    def __init__(
+        self, link: Link, namespace: str, *, seconds: float, channel: str, sender: str, entropy: Callable[[int], bytes]
+    ) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._seconds = seconds
+        self._channel = channel
+        self._sender = sender
+        self._entropy = entropy
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for the turn of a connection, and hold it for the block. Raises `StoreUnavailable`."""
+        key, nonce = name_of(self._namespace, name, "turn"), self._entropy(_NONCE_BYTES).hex()
+        try:
+            await self._take(name, key, nonce)
+            prolonging = asyncio.create_task(self._prolong(key, nonce), name=f"turn of {name}")
+            try:
+                yield
+            finally:
+                prolonging.cancel()
+        finally:
+            # Also when it is not known whether it was got. What can't be given back ends by itself.
+            message = Message(self._sender, FREE, name).text()
+            with suppress(StoreUnavailable):
+                await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=True)
+
+    def look(self, name: str) -> None:
+        """Let those who wait for that turn look at once."""
+        for waiting in self._waiting.get(name, ()):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def look_all(self) -> None:
+        """Let all who wait look at once."""
+        for name in self._waiting:
+            self.look(name)
+
+    async def _take(self, name: str, key: str, nonce: str) -> None:
+        waiters = self._waiting.setdefault(name, set())
+        while True:
+            # Before it is asked: a message may come while the answer is on its way.
+            woken = asyncio.get_running_loop().create_future()
+            waiters.add(woken)
+            try:
+                milliseconds = round(self._seconds * 1000)
+                if await self._link.ask("turn", "SET", key, nonce, "NX", "PX", milliseconds, write=True) is not None:
+                    return
+                await asyncio.wait((woken,), timeout=_LOOK)
+            finally:
+                waiters.discard(woken)
+                woken.cancel()
+
+    async def _prolong(self, key: str, nonce: str) -> None:
+        mine = True
+        while mine:
+            await asyncio.sleep(self._seconds / _PROLONGED)
+            with suppress(StoreUnavailable):
+                milliseconds = round(self._seconds * 1000)
+                mine = bool(await self._link.ask("turn", "EVAL", PROLONG, 1, key, nonce, milliseconds, write=True))

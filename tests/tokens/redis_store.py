@@ -1,0 +1,32 @@
+"""Processes that share the grants in one Redis server, played by one `GrantServer` each."""
+
+import base64
+import os
+from contextlib import asynccontextmanager
+
+from proxy.definitions.redis_url import parse
+from proxy.definitions.settings import RedisStore
+from proxy.secret import Secret
+from proxy.tokens.store.redis import GrantServer
+
+K1 = base64.b64encode(bytes([1]) * 32).decode()
+
+
+@asynccontextmanager
+async def servers(server):
+    """Hand out a function that makes another process; all of them end with the block."""
+    made = []
+
+    def process(keys=K1, *, url=None, lease=5.0, context=None, entropy=os.urandom, **settings):
+        address = parse(Secret(url or server.url)).address
+        grants = GrantServer(
+            RedisStore(address=address, keys=Secret(keys), **settings), entropy, lease=lease, context=context
+        )
+        made.append(grants)
+        return grants
+
+    try:
+        yield process
+    finally:
+        for grants in made:
+            await grants.close()
