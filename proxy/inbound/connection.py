@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
+from proxy.exchange.connect import Connect
 from proxy.exchange.flow import Exchange
 from proxy.exchange.plan import Plan
 from proxy.inbound.demands import check_demands, ends_here, own_answer
@@ -71,7 +72,7 @@ class Downstream(asyncio.Protocol):
         self._has_own_rules = rules is not None
         self._ahead = b""
         self._body: Body = _EMPTY
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Connect | None = None
         self._tunnel: TunnelEnd | None = None
         self._ended = False
         self._held = False
@@ -283,7 +284,7 @@ class Downstream(asyncio.Protocol):
                 return b""
             return data
         if not isinstance(found, Plan):
-            return self._page(found, head, data) if isinstance(found, Page) else self._cross(found, head, data)
+            return self._other(found, head, data)
         self._host_allowed = fields.host
         exchange = self._exchange = Exchange(
             listener.surroundings, self, found, head, strip_authorization=rules.strips_authorization
@@ -295,33 +296,31 @@ class Downstream(asyncio.Protocol):
         exchange.start(piece, done=body.done)
         return data
 
-    def _page(self, page: Page, head: RequestHead, data: bytes) -> bytes:
-        """Answer with a page of ours; returns what comes after the request."""
+    def _other(self, found: Page | Crossing, head: RequestHead, data: bytes) -> bytes:
+        """Answer with a page of ours, or let a CONNECT pass; what follows is never read as a request."""
         surroundings = self._listener.surroundings
-        surroundings.record_own(200, head)
-        closes = not self._body.done or not head.keeps_alive or surroundings.draining
-        self.send(page.response(close=closes, head_only=head.method == b"HEAD"))
-        if closes:
+        if isinstance(found, Page):
+            surroundings.record_own(found.status, head)
+            self.send(found.response)
             self._close_gracefully(linger=True)
             return b""
-        return data
-
-    def _cross(self, crossing: Crossing, head: RequestHead, data: bytes) -> bytes:
-        """Let a CONNECT pass; whatever follows is no request of this stream any more."""
-        interceptor = crossing.interceptor
-        if interceptor is not None:
-            self._listener.surroundings.record_own(200, head)
-            protocol = interceptor.protocol(self._listener, crossing)
-            self.send(_CONNECTED)
-            data = self.hand_over(protocol) + data
-            if data:
-                protocol.data_received(data)
+        interceptor = found.interceptor
+        if interceptor is None:
+            connect = self._exchange = Connect(
+                surroundings, self, found.host, found.port, found.streams, counters=surroundings.unmatched
+            )
+            self.deadline = NEVER
+            connect.start(data)
             return b""
-        self._answer(Refusal(PROBLEMS["not_implemented"], "blind tunnels are not relayed"), head, close=True)
-        self._close_gracefully(linger=True)
+        surroundings.record_own(200, head)
+        protocol = interceptor.protocol(self._listener, found)
+        self.send(_CONNECTED)
+        data = self.hand_over(protocol) + data
+        if data:
+            protocol.data_received(data)
         return b""
 
-    def _feed(self, exchange: Exchange, data: bytes) -> None:
+    def _feed(self, exchange: Exchange | Connect, data: bytes) -> None:
         try:
             piece, rest = self._body.feed(data)
         except Refusal as refusal:
@@ -341,9 +340,8 @@ class Downstream(asyncio.Protocol):
         self._close_gracefully(linger=True)
 
     def _answer(self, refusal: Refusal, head: RequestHead | None, *, close: bool) -> None:
-        listener = self._listener
         head_only = head is not None and head.method == b"HEAD"
-        request_id = listener.surroundings.record_unmatched(refusal.problem, head)
+        request_id = self._listener.surroundings.record_unmatched(refusal.problem, head)
         self.send(own_answer(refusal, self._rules, request_id, close=close, head_only=head_only))
 
     # The exchange's port
@@ -354,11 +352,12 @@ class Downstream(asyncio.Protocol):
 
     def finish(self, *, reuse: bool) -> None:
         """The exchange is over: the next request, or the end."""
+        crossed = isinstance(self._exchange, Connect)
         self._exchange = None
         self._tunnel = None
         listener = self._listener
         if not reuse or not self._body.done or listener.leaving:
-            self._close_gracefully()
+            self._close_gracefully(linger=crossed)  # what was sent ahead may still be on its way
             return
         if self._held:
             self.hold(on=False)
@@ -392,7 +391,6 @@ class Downstream(asyncio.Protocol):
     def tunnel(self, tunnel: TunnelEnd) -> bytes:
         """From now on bytes are the tunnel's."""
         self._tunnel = tunnel
-        self._body = _EMPTY
         self.deadline = NEVER
         early, self._ahead = self._ahead, b""
         if len(early) > _AHEAD_MAX:

@@ -14,6 +14,8 @@ from proxy.errors import Refusal
 from proxy.exchange.aim import Origin
 from proxy.exchange.claims import PORTS, prefix_of
 from proxy.inbound.rules import Crossing, Page
+from proxy.inbound.welcome import HOST as MAGIC
+from proxy.inbound.welcome import welcome
 from proxy.problem import PROBLEMS
 from proxy.wire.request import HOST
 
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 
     from proxy.definitions.settings import BasicCredential
     from proxy.exchange.claims import Claimants, HostTable, OriginPlans
+    from proxy.exchange.connect import RawStreams
     from proxy.exchange.plan import Plan
     from proxy.inbound.rules import Interceptor, Peer
     from proxy.wire.request import RequestHead
 
     Scheme = Literal["https", "http"]
 
-MAGIC_HOST: Final = "iclient-proxy.internal"
+_MAGIC_HOST: Final = MAGIC.decode()
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 _SITES_MAX: Final = 1024
 _GUESSES: Final = 10.0  # wrong credentials a second
@@ -36,7 +39,10 @@ _BAD_REQUEST: Final = PROBLEMS["bad_request"]
 _BLIND_WARNINGS: Final = 1000  # hosts that are remembered, so that each is warned about once
 
 
-HEALTHY: Final = Page(b"ok\n", "text/plain; charset=utf-8")
+_HEALTHY: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nCache-Control: no-store\r\n"
+    b"Connection: close\r\n\r\n"
+)
 
 
 class Guesses:
@@ -97,12 +103,12 @@ class ForwardRules:
     """What the forward listener lets through. `passages` makes the plans of unclaimed requests, None: they are refused.
 
     `credential` is what `Proxy-Authorization` has to say. Without `interceptor` claimed hosts are tunnelled blindly, or
-    refused where `tunnels_claimed` is not set.
+    refused where `tunnels_claimed` is not set. Tunnels go over `to_claimed` and `to_unclaimed`.
     """
 
     __slots__ = (
-        "_blind", "_credential", "_guesses", "_interceptor", "_passages", "_sites", "_table", "_tunnels_claimed",
-        "_welcome",
+        "_blind", "_credential", "_guesses", "_interceptor", "_passages", "_sites", "_table", "_to_claimed",
+        "_to_unclaimed", "_tunnels_claimed",
     )  # fmt: skip
 
     challenge = 'Basic realm="iclient-proxy"'
@@ -117,8 +123,9 @@ class ForwardRules:
         guesses: Guesses,
         blind: Blind,
         tunnels_claimed: bool,
+        to_claimed: RawStreams,
+        to_unclaimed: RawStreams,
         interceptor: Interceptor | None = None,
-        welcome: Callable[[RequestHead], Page] | None = None,
     ) -> None:
         self._table = table
         self._passages = passages
@@ -126,8 +133,9 @@ class ForwardRules:
         self._guesses = guesses
         self._blind = blind
         self._tunnels_claimed = tunnels_claimed
+        self._to_claimed = to_claimed
+        self._to_unclaimed = to_unclaimed
         self._interceptor = interceptor
-        self._welcome = welcome
         self._sites: dict[bytes, _Site] = {}
 
     @property
@@ -165,8 +173,8 @@ class ForwardRules:
         if claim is not None:
             head.target = rest
             return claim.at(site.host)
-        if self._welcome is not None and site.host == MAGIC_HOST:
-            return self._welcome(head)
+        if site.host == _MAGIC_HOST:
+            return Page(welcome(head))
         if site.origin.scheme == "https":
             raise Refusal(_BAD_REQUEST, "no connection claims this https URL; others are reached by CONNECT")
         head.target = site.prefix + rest
@@ -213,16 +221,16 @@ class ForwardRules:
         if not claimed:
             if self._passages is None:
                 raise Refusal(PROBLEMS["unclaimed_host"], "no connection claims this host, and unclaimed is reject")
-            return Crossing(host, port, prefix, b"", claimed=False, interceptor=None)
+            return Crossing(host, port, prefix, b"", self._to_unclaimed, None)
         if self._interceptor is not None and self._interceptor.covers(host):
-            return Crossing(host, port, prefix, self._user(head), claimed=True, interceptor=self._interceptor)
+            return Crossing(host, port, prefix, self._user(head), self._to_claimed, self._interceptor)
         if not self._tunnels_claimed:
             raise Refusal(
                 PROBLEMS["interception_required"],
                 "a connection claims this host, whose TLS is not intercepted: call it by http, or set intercept",
             )
         self._blind.note(host)
-        return Crossing(host, port, prefix, b"", claimed=True, interceptor=None)
+        return Crossing(host, port, prefix, b"", self._to_claimed, None)
 
     def _admit(self, head: RequestHead, peer: Peer) -> None:
         if self._credential is None:
@@ -255,7 +263,7 @@ def credential_of(credential: BasicCredential) -> bytes:
 
 def _own_page(head: RequestHead) -> Page:
     if head.target == b"/healthz" and head.method in {b"GET", b"HEAD"}:
-        return HEALTHY
+        return Page(_HEALTHY if head.method == b"HEAD" else _HEALTHY + b"ok\n")
     raise Refusal(
         PROBLEMS["absolute_form_required"],
         "this is a proxy: its requests name a whole URL, as in GET http://api.example.com/x, or come by CONNECT",

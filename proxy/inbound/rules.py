@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
+    from proxy.exchange.connect import RawStreams
     from proxy.exchange.plan import Plan
     from proxy.inbound.listener import Listener
     from proxy.wire.request import RequestHead
@@ -28,20 +29,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the listener says itself."""
+    """What the listener says itself: a whole response, after which the stream is closed."""
 
-    content: bytes
-    media_type: str
+    response: bytes
 
-    def response(self, *, close: bool, head_only: bool) -> bytes:
-        """Return the whole response."""
-        head = (
-            "HTTP/1.1 200 OK\r\n"
-            f"Content-Type: {self.media_type}\r\n"
-            f"Content-Length: {len(self.content)}\r\n"
-            "Cache-Control: no-store\r\n" + ("Connection: close\r\n" if close else "") + "\r\n"
-        ).encode()
-        return head if head_only else head + self.content
+    @property
+    def status(self) -> int:
+        """Its status code."""
+        return int(self.response[9:12])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +44,14 @@ class Crossing:
     """A CONNECT that may pass. `user` is the proxy user name that came with it, or empty.
 
     `prefix` is what URLs behind it begin with, up to their paths, if they are https. Without `interceptor` it becomes a
-    blind tunnel.
+    blind tunnel over one of `streams`.
     """
 
     host: str
     port: int
     prefix: bytes
     user: bytes
-    claimed: bool
+    streams: RawStreams
     interceptor: Interceptor | None
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from proxy.definitions.models import Connection
+from proxy.definitions.models import Connection, Timeouts
 from proxy.definitions.settings import ForwardListener, ReverseListener
 from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
@@ -34,6 +34,7 @@ from proxy.outbound.dial import Dialler
 from proxy.outbound.direct import Direct
 from proxy.outbound.origins import OriginPools
 from proxy.outbound.pool import Pool, StreamLimit
+from proxy.outbound.raw import RawStreams
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
@@ -52,12 +53,14 @@ if TYPE_CHECKING:
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
     from proxy.inbound.rules import Rules
+    from proxy.outbound.dial import Way
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
     from proxy.tokens.keeper import Keeper
     from proxy.tokens.store.file import GrantFolder
 
 NO_CONNECTION: Final = "-"
+_TUNNEL_CONNECT: Final = Timeouts().connect
 _REPLAY_MEMORY_MAX: Final = 64 * 1024 * 1024
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -127,6 +130,7 @@ class Workshop:
         # Where nobody may go; who listens says so, once the ports are known.
         self.destinations = Destinations()
         self._claimed = Direct(resolver, lambda: self.destinations, claimed=True)
+        self._unclaimed = Direct(resolver, lambda: self.destinations, claimed=False)
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
         self._count = StreamCount(stream_limit_of(limits))
@@ -143,7 +147,9 @@ class Workshop:
             tunnels_max=limits.tunnels,
             tunnel_idle=limits.tunnel_idle,
         )
-
+        self._tunnels_claimed, self._tunnels = (
+            RawStreams(way, self._loop, self.sweep, _TUNNEL_CONNECT) for way in (self._claimed, self._unclaimed)
+        )
         line = f"Via: 1.1 {tag}\r\n".encode()
         self._via = line if settings.via == "always" else b""
         self._forward_via = line if settings.via != "never" else b""
@@ -193,7 +199,7 @@ class Workshop:
         """Return the plan for requests that no connection claims, and its streams."""
         prefix = prefix_of(origin)
         nobody = Connection(name=NO_CONNECTION, base_url=prefix.decode())
-        pools = OriginPools(lambda named: self._pool(nobody, named))
+        pools = OriginPools(lambda named: self._pool(nobody, named, self._unclaimed))
         counters = self.surroundings.unmatched
         plan = Passage(nobody, pools, counters, self._ambient, via=self._forward_via, named=origin, prefix=prefix)
         return plan, pools
@@ -227,6 +233,8 @@ class Workshop:
                     guesses=self._guesses,
                     blind=self._blind,
                     tunnels_claimed=settings.claimed_connect == "tunnel",
+                    to_claimed=self._tunnels_claimed,
+                    to_unclaimed=self._tunnels,
                 )
             case _:
                 assert_never(settings)
@@ -235,16 +243,21 @@ class Workshop:
         """Read the certificates of these connections; may run on another thread, one at a time."""
         self._contexts.keep({each.tls for each in connections if _is_secured(each.base_url)})
 
+    async def close(self) -> None:
+        """Stop dialling for tunnels."""
+        await self._tunnels_claimed.close()
+        await self._tunnels.close()
+
     def _ambient(self) -> Ambient:
         return Ambient(self._clock.wall(), self.randbytes)
 
-    def _pool(self, connection: Connection, origin: Origin) -> Pool:
+    def _pool(self, connection: Connection, origin: Origin, way: Way | None = None) -> Pool:
         context = self._contexts.get(connection.tls) if origin.scheme == "https" else None
         server_name = connection.tls.server_name or origin.host
         return Pool(
             connection.name,
             self._loop,
-            Dialler(self._claimed, origin.host, origin.port, context, server_name),
+            Dialler(way or self._claimed, origin.host, origin.port, context, server_name),
             connection.timeouts,
             self._head_limits,
             self.stream_limit,

@@ -234,6 +234,7 @@ class Service:
         await asyncio.gather(*self._retiring)
         for pool in self._workshop.stream_limit.pools[:]:
             await pool.close()
+        await self._workshop.close()
         self._workshop.sweep.stop()
 
     async def _unless_at_once(self, seconds: float) -> None:

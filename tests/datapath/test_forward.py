@@ -43,3 +43,12 @@ async def test_a_claimed_url_gets_its_token_and_keeps_its_target(case: Case):
     assert seen.values(b"host") == [authority(case)]
     assert seen.values(b"authorization") == [f"Bearer {case.token()}".encode()]
     assert re.fullmatch(rb"1\.1 iclient-proxy-[0-9a-f]{8}", seen.values(b"via")[0])
+
+
+async def test_a_blind_tunnel(case: Case):
+    client = await case.connect(door(case))
+    await client.send(b"CONNECT " + authority(case) + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    await client.send(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await client.response()).status == 200
+    assert case.upstream.requests[0].values(b"authorization") == []
