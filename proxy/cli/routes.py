@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from proxy.cli.failures import UsageError
-from proxy.definitions.settings import ReverseListener, TcpBind, seen_from_here
+from proxy.definitions.domains import DomainError, parse_url
+from proxy.definitions.settings import ForwardListener, ReverseListener, TcpBind, seen_from_here
 from proxy.errors import Refusal
+from proxy.exchange.claims import HostTable, prefix_of
 from proxy.exchange.rewrite import upstream_target
 from proxy.exchange.route import RouteTable
 from proxy.runtime.doors import doors
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from proxy.definitions.models import Connection, Definitions, Route
+    from proxy.exchange.claims import OriginPlans
     from proxy.exchange.plan import Plan
     from proxy.runtime.doors import Door
 
@@ -69,13 +72,13 @@ def listener_of(definitions: Definitions, connection: Connection) -> ReverseList
     raise UsageError("the reverse listener is closed by the definitions")
 
 
-def address(listener: ReverseListener) -> str:
+def address(listener: ReverseListener | ForwardListener) -> str:
     """Return where a listener is, seen from this machine: `http://HOST:PORT` or `unix:/PATH`."""
     bind = listener.bind
     if not isinstance(bind, TcpBind):
         return f"unix:{bind.path}"
     host = seen_from_here(bind.host)
-    scheme = "http" if listener.tls is None else "https"
+    scheme = "http" if isinstance(listener, ForwardListener) or listener.tls is None else "https"
     return f"{scheme}://[{host}]:{bind.port}" if ":" in host else f"{scheme}://{host}:{bind.port}"
 
 
@@ -122,7 +125,9 @@ def owner(definitions: Definitions, url: str) -> Owner:
         raise UsageError("the URL is not one: write http://HOST/PATH, or /PATH for the reverse listener")
     target = (split.path or "/") + (f"?{split.query}" if split.query else "")
     own = [door for door in doors(definitions) if _is_at(door, split.hostname, port, definitions)]
-    return _through(definitions, own, split.hostname, target) if own else _upstream(definitions, split, port)
+    if own:
+        return _through(definitions, own, split.hostname, target)
+    return _claimed(definitions, split, target) or _upstream(definitions, split, port)
 
 
 def _is_at(door: Door, host: str, port: int | None, definitions: Definitions) -> bool:
@@ -148,6 +153,35 @@ def _through(definitions: Definitions, open_doors: list[Door], host: str, target
         upstream = _origin(base) + path if isinstance(base, str) else f"{base.text} … {path}"
         return Owner(plan.connection.name, upstream, f"its route is {_written(plan.connection)}")
     return Owner(None, None, "no connection has a route for this path and host")
+
+
+def _claimed(definitions: Definitions, split: SplitResult, target: str) -> Owner | None:
+    """Find the connection that claims a URL on the forward listener, None where there is no such one."""
+    forward = definitions.listeners.forward
+    if forward is None:
+        return None
+    try:
+        named = parse_url(split.geturl())
+    except DomainError as error:
+        raise UsageError(f"the URL is not one: {error.message}") from error
+    # Plans are for those who send something.
+    table = HostTable((each, cast("OriginPlans", None)) for each in definitions.connections)
+    try:
+        claim = table.at(named.scheme, named.host, named.port).find(target.encode(), b"")
+    except Refusal as refusal:
+        return Owner(None, None, refusal.detail)
+    if claim is None:
+        return None
+    port = "" if claim.port == _PORTS[claim.scheme] else f":{claim.port}"
+    called = f"http://{f'[{named.host}]' if ':' in named.host else named.host}{port}{target}"
+    why = f"it claims this host; an application whose proxy is {address(forward)} calls {called}"
+    if named.scheme == "https":
+        why += (
+            ", or this URL, since its TLS is intercepted"
+            if forward.intercept is not None
+            else "; by https it gets no token, since TLS is not intercepted"
+        )
+    return Owner(claim.user.decode(), prefix_of(claim.origin(named.host)).decode() + target, why)
 
 
 def _upstream(definitions: Definitions, split: SplitResult, port: int | None) -> Owner:

@@ -91,7 +91,7 @@ def check_claims(
         return
     seen: dict[tuple[str, int, str], tuple[str, Node]] = {}
     for connection, node in connections:
-        for host in connection.hosts:
+        for host in (each.removesuffix(".") for each in connection.hosts):
             port, path = _place(connection)
             first = seen.setdefault((host, port, path), (connection.name, node))
             if first[0] != connection.name:

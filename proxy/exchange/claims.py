@@ -71,6 +71,13 @@ class OriginPlans:
             pools.retire()
         return plan
 
+    def forget(self) -> None:
+        """Give all plans up; each that is asked for again is made anew."""
+        for pools in self._pools.values():
+            pools.retire()
+        self._plans.clear()
+        self._pools.clear()
+
     def retire(self) -> None:
         """The connection is no more: what is under way is still served."""
         self._retired = True
@@ -125,6 +132,10 @@ def _base(connection: Connection) -> tuple[Scheme, int, bytes]:
     return scheme, base.port or PORTS[scheme], known.rstrip("/").encode()
 
 
+def _canonical(host: str) -> str:
+    return canonical_host(f"[{host}]" if ":" in host and not host.startswith("[") else host)
+
+
 class Claimants:
     """Who claims one host and port. Among those whose path fits the best claim wins; a user name may choose another."""
 
@@ -168,9 +179,8 @@ class HostTable:
         for connection, plans in claims:
             claim = Claim(connection, plans)
             for entry in connection.hosts:
-                host = canonical_host(entry.removeprefix("*."))
                 table = self._below if entry.startswith("*.") else self._exact
-                table.setdefault(host, []).append(claim)
+                table.setdefault(_canonical(entry.removeprefix("*.")), []).append(claim)
 
     def at(self, scheme: str, host: str, port: int) -> Claimants:
         """Return who claims a canonical host and a port that a request by `scheme` names."""

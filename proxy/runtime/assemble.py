@@ -225,6 +225,7 @@ class Workshop:
             case ReverseListener():
                 return _reverse_rules(settings, (parts[name].plan for name in door.connections))
             case ForwardListener():
+                self._passages.forget()  # a stream at rest may lead to what is denied now
                 credential = settings.proxy_auth
                 return ForwardRules(
                     HostTable((parts[name].connection, parts[name].hosts) for name in door.connections),

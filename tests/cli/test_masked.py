@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ from proxy.definitions.models import (
     SecretFile,
     TokenExchange,
 )
-from proxy.definitions.settings import TcpBind
+from proxy.definitions.settings import ForwardListener, Listeners, TcpBind
 from proxy.definitions.templates.placeholders import TemplateMap, compile_template
 from proxy.definitions.templates.urls import compile_url
 from proxy.secret import Secret
@@ -216,6 +217,39 @@ def test_whose_a_url_is(url, connection, upstream):
 def test_of_an_api_url_it_says_how_an_application_calls_it():
     assert owner(DEFINITIONS, "https://api.acme.example/v1/x?y").why.endswith("calls http://127.0.0.1:7480/crm/x?y")
     assert "no route" in owner(DEFINITIONS, "https://none.example/x").why
+
+
+PROXIED = replace(
+    DEFINITIONS,
+    listeners=Listeners(forward=ForwardListener()),
+    connections=tuple(replace(each, hosts=(urlsplit(each.base_url).hostname,)) for each in DEFINITIONS.connections),
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "connection", "upstream"),
+    [
+        ("http://api.acme.example/v1/x?y", "crm", "https://api.acme.example/v1/x?y"),
+        ("http://api.acme.example/v1/deep/x", "deep", "https://api.acme.example/v1/deep/x"),
+        ("https://api.acme.example:443/v1/x", "crm", "https://api.acme.example/v1/x"),
+        ("http://api.acme.example/v10", None, None),
+        ("http://none.example", "none", "https://none.example/"),
+        ("http://127.0.0.1:7480/crm/x", "crm", "https://api.acme.example/v1/x"),
+        ("http://elsewhere.example/", None, None),
+    ],
+)
+def test_whose_a_url_is_on_the_forward_listener(url, connection, upstream):
+    found = owner(PROXIED, url)
+
+    assert (found.connection, found.upstream) == (connection, upstream)
+
+
+def test_of_a_claimed_url_it_says_by_which_proxy_and_url_an_application_calls_it():
+    plain, secured = (owner(PROXIED, f"{scheme}://none.example/x") for scheme in ("http", "https"))
+
+    assert plain.why.endswith("an application whose proxy is http://127.0.0.1:3128 calls http://none.example/x")
+    assert secured.why.endswith("by https it gets no token, since TLS is not intercepted")
+    assert owner(DEFINITIONS, "http://none.example/x").connection is None
 
 
 @pytest.mark.parametrize("url", ["crm/x", "ftp://a/", "http://", "http://[x/", "http://a:99999/", "http://\u00e4/"])
