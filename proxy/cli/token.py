@@ -20,7 +20,7 @@ from proxy.clock import SystemClock
 
 if TYPE_CHECKING:
     from proxy.definitions.models import Connection as Definition
-    from proxy.definitions.settings import Limits
+    from proxy.definitions.models import Definitions
 
 
 def token(connection: Connection, config: Config = None, format: AsFormat = Format.TEXT) -> None:  # noqa: A002
@@ -48,7 +48,7 @@ def token(connection: Connection, config: Config = None, format: AsFormat = Form
     logs = configure(Log(level="warning"), SystemClock(), fd=2)
     try:
         with Console(stderr=True).status("Running the grant …"):
-            value, expires_at = asyncio.run(_fetch(found, definitions.limits))
+            value, expires_at = asyncio.run(_fetch(found, definitions))
     finally:
         logs.close()
     if format is Format.JSON:
@@ -58,12 +58,23 @@ def token(connection: Connection, config: Config = None, format: AsFormat = Form
         typer.echo(value)
 
 
-async def _fetch(connection: Definition, limits: Limits) -> tuple[str, float | None]:
+async def _fetch(connection: Definition, definitions: Definitions) -> tuple[str, float | None]:
     """Return the token and when it expires (seconds since the epoch); raises `TokenUnavailable`."""
+    from proxy.outbound.destinations import Destinations
+    from proxy.outbound.egress import Gate
     from proxy.outbound.resolve import Resolver
     from proxy.runtime.keepers import keeper_for
 
-    keeper = keeper_for(connection, limits, clock=SystemClock(), random=random.SystemRandom(), resolver=Resolver())
+    resolver = Resolver()
+    egress = definitions.egress_proxy
+    keeper = keeper_for(
+        connection,
+        definitions.limits,
+        clock=SystemClock(),
+        random=random.SystemRandom(),
+        resolver=resolver,
+        gate=Gate(egress, resolver, Destinations) if egress is not None else None,
+    )
     try:
         await keeper.renew()
         access_token = await keeper.wait()

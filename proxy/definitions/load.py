@@ -153,6 +153,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool, with_authorit
         log=Log(**top.values["log"].values) if "log" in top.values else Log(),
         shutdown=Shutdown(**top.values["shutdown"].values) if "shutdown" in top.values else Shutdown(),
         limits=limits,
+        egress_proxy=top.values.get("egress_proxy"),
         store=kept,
         authority=authority,
         connections=tuple(connections),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.connections import CONNECTION
+from proxy.definitions.destinations import EGRESS_PROXY
 from proxy.definitions.iclients import ICLIENT
 from proxy.definitions.listeners import LISTENERS
 from proxy.definitions.notation.kinds import Choice, Duration, Flag, Kind, Size, Whole
@@ -150,6 +151,11 @@ TOP: Final = Block(
     {
         "version": Key(Only(1, later=False), "Version of this format.", default=1),
         "workers": Key(Only(1, later=True), "Worker processes.", default=1),
+        "egress_proxy": Key(
+            EGRESS_PROXY,
+            "HTTP proxy that streams to upstreams and token endpoints go through: http://user:password@host:port.",
+            nullable=True,
+        ),
         "via": Key(Choice(("forward", "always", "never")), "Where Via is added to requests.", default="forward"),
         "allow_inline_secrets": Key(Flag(), "Secrets may stand in the file.", default=False),
         "defaults": Key(

@@ -67,6 +67,12 @@ def _remove_stale(path: str) -> None:
             return
 
 
+def bound_at(sock: socket.socket) -> tuple[str, int] | None:
+    """Return the address and port of a bound socket, None of a unix socket."""
+    name = sock.getsockname()
+    return None if isinstance(name, str) else (name[0], name[1])
+
+
 def printable_address(sock: socket.socket) -> str:
     """Return `127.0.0.1:7480`, `[::1]:7480` or `unix:/path`."""
     name = sock.getsockname()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.definitions.settings import UnixBind
-from proxy.inbound.bind import bind_socket, printable_address
+from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.problem import PROBLEMS, answer
 
@@ -55,6 +55,7 @@ class Listener:
         self.limits = limits
         self.head_limits = head_limits
         self.leaving = False
+        self.at: tuple[str, int] | None = None  # where it listens, once it does; None on a unix socket, too
         self._bind = bind
         self._context = tls
         self._sweep = sweep
@@ -66,6 +67,7 @@ class Listener:
         """Bind and accept; returns the address. Raises `MachineError` when it is taken or not ours to have."""
         loop = self.surroundings.loop
         sock = bind_socket(self._bind, f"{self.name} listener")
+        self.at = bound_at(sock)
         self._server = await loop.create_server(
             lambda: Downstream(self), sock=sock, ssl=self._context, backlog=_BACKLOG
         )

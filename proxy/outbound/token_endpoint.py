@@ -16,17 +16,21 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.definitions.domains import DomainError, check_url, is_metadata
+from proxy.errors import Refusal
 from proxy.oauth.failure import EndpointFault, Outcome
 from proxy.outbound.answer_stream import AnswerStream
 from proxy.outbound.resolve import ResolveError
 from proxy.outbound.tls import client_context
 
 if TYPE_CHECKING:
+    import socket
+
     from proxy.definitions.domains import OAuthUrl
     from proxy.definitions.models import IClient, Tls
     from proxy.definitions.settings import Limits
     from proxy.oauth.compose import TokenRequest
     from proxy.oauth.response import EndpointAnswer
+    from proxy.outbound.egress import Gate
 
 # What OpenSSL says of a peer whose version or whose certificate's strength we do not accept. These are its own codes,
 # not texts; everything else that fails in a handshake is the protocol.
@@ -51,15 +55,16 @@ class Resolver(Protocol):
 
 
 class TokenEndpoint:
-    """The way to one iClient's authorization server.
+    """The way to one iClient's authorization server, through the egress proxy where there is a `gate`.
 
     Each request has a stream of its own, so none is ever sent twice because a pooled stream had died.
     """
 
-    def __init__(self, iclient: IClient, limits: Limits, resolver: Resolver) -> None:
+    def __init__(self, iclient: IClient, limits: Limits, resolver: Resolver, gate: Gate | None = None) -> None:
         self._iclient = iclient
         self._limits = limits
         self._resolver = resolver
+        self._gate = gate
 
     async def send(self, request: TokenRequest) -> EndpointAnswer:
         """Send `request` and return the complete answer, whatever its status; raise `EndpointFault`.
@@ -100,10 +105,14 @@ class TokenEndpoint:
 
     async def _addresses(self, url: OAuthUrl, *, listed: bool) -> tuple[str, ...]:
         try:
+            if self._gate is not None:  # the proxy looks the name up: no address of it is known here
+                return await self._gate.addresses()
             found = await self._resolver.resolve(url.host, url.port)
         except ResolveError as error:
             outcome = Outcome.TIMEOUT if error.code == "dns_timeout" else Outcome.TRANSPORT
             raise EndpointFault(outcome, error.code) from error
+        except Refusal as refusal:
+            raise _failed_egress(refusal) from refusal
         # A name that leads to a cloud's metadata service would hand it the client's secret.
         allowed = tuple(address for address in found if not is_metadata(_unmapped(address)))
         if not allowed:
@@ -136,14 +145,17 @@ class TokenEndpoint:
         loop = asyncio.get_running_loop()
         tls = self._iclient.tls
         secure = url.scheme == "https"
+        context = _context(tls) if secure else None
+        name = (tls.server_name or url.host) if secure else None
+
+        def answer() -> AnswerStream:
+            return AnswerStream(self._limits.token_answer)
+
         try:
-            return await loop.create_connection(
-                lambda: AnswerStream(self._limits.token_answer),
-                address,
-                url.port,
-                ssl=_context(tls) if secure else None,
-                server_hostname=(tls.server_name or url.host) if secure else None,
-            )
+            if self._gate is None:
+                return await loop.create_connection(answer, address, url.port, ssl=context, server_hostname=name)
+            sock = await _through(self._gate, address, url)
+            return await loop.create_connection(answer, sock=sock, ssl=context, server_hostname=name)
         except ssl.SSLError as error:
             untrusted = isinstance(error, ssl.SSLCertVerificationError) or error.reason in _TRUST_REASONS
             code = "tls_certificate_error" if untrusted else "tls_protocol_error"
@@ -153,6 +165,19 @@ class TokenEndpoint:
         except OSError as error:
             reason = "" if error.errno is None else str(error.errno)
             raise EndpointFault(Outcome.TRANSPORT, "token_connect_failed", reason=reason) from error
+
+
+async def _through(gate: Gate, address: str, url: OAuthUrl) -> socket.socket:
+    try:
+        return await gate.open(address, url.host, url.port)
+    except OSError as error:
+        raise EndpointFault(Outcome.TRANSPORT, "egress_proxy_failed", reason=str(error.errno or "")) from error
+    except Refusal as refusal:
+        raise _failed_egress(refusal) from refusal
+
+
+def _failed_egress(refusal: Refusal) -> EndpointFault:
+    return EndpointFault(Outcome.TRANSPORT, "egress_proxy_failed", reason=refusal.detail)
 
 
 @lru_cache(maxsize=32)

@@ -31,7 +31,8 @@ from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.destinations import Destinations
 from proxy.outbound.dial import Dialler
-from proxy.outbound.direct import Direct
+from proxy.outbound.direct import Direct, is_local
+from proxy.outbound.egress import Egress, Gate
 from proxy.outbound.origins import OriginPools
 from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.raw import RawStreams
@@ -113,6 +114,7 @@ class Workshop:
         recorder: Recorder | None,
         resolver: NameResolver,
         grants: GrantFolder | None = None,
+        api_server: str | None = None,
     ) -> None:
         limits = settings.limits
         tag = f"iclient-proxy-{os.urandom(4).hex()}"
@@ -127,10 +129,13 @@ class Workshop:
         self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
+        self._api_server = api_server
         # Where nobody may go; who listens says so, once the ports are known.
         self.destinations = Destinations()
-        self._claimed = Direct(resolver, lambda: self.destinations, claimed=True)
-        self._unclaimed = Direct(resolver, lambda: self.destinations, claimed=False)
+        egress = settings.egress_proxy
+        self._gate = Gate(egress, resolver, lambda: self.destinations) if egress is not None else None
+        self._claimed = self._way(claimed=True)
+        self._unclaimed = self._way(claimed=False)
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
         self._count = StreamCount(stream_limit_of(limits))
@@ -175,6 +180,7 @@ class Workshop:
                 random=self._entropy,
                 resolver=self._resolver,
                 retries=self._retries,
+                gate=self._gate,
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
                 admin_base=lambda: self.admin_base,
@@ -248,6 +254,18 @@ class Workshop:
         """Stop dialling for tunnels."""
         await self._tunnels_claimed.close()
         await self._tunnels.close()
+
+    def guard(self, definitions: Definitions, own: frozenset[tuple[str, int]]) -> None:
+        """Let nothing be dialled that `deny` lists, nor `own`, the addresses and ports of the open listeners."""
+        forward = definitions.listeners.forward
+        deny = forward.deny if forward is not None else ()
+        self.destinations = Destinations(deny, own, is_local=is_local, api_server=self._api_server)
+
+    def _way(self, *, claimed: bool) -> Way:
+        """Return how streams leave: to hosts that a connection names, or to others."""
+        if self._gate is not None:
+            return Egress(self._gate, lambda: self.destinations, claimed=claimed)
+        return Direct(self._resolver, lambda: self.destinations, claimed=claimed)
 
     def _ambient(self) -> Ambient:
         return Ambient(self._clock.wall(), self.randbytes)

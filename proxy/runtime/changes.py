@@ -59,7 +59,7 @@ def changes(running: Definitions, wanted: Definitions) -> Changes:
 
 
 def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, tuple[str, ...]]:
-    differing = [name for name in ("via", "store") if getattr(running, name) != getattr(wanted, name)]
+    differing = [name for name in ("via", "store", "egress_proxy") if getattr(running, name) != getattr(wanted, name)]
     for section in _FIXED:
         was, would_be = getattr(running, section), getattr(wanted, section)
         differing += [
@@ -84,6 +84,7 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
         wanted,
         via=running.via,
         store=running.store,
+        egress_proxy=running.egress_proxy,
         limits=running.limits,
         log=running.log,
         shutdown=running.shutdown,

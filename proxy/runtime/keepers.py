@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, Definitions, IClient
     from proxy.definitions.settings import Limits
+    from proxy.outbound.egress import Gate
     from proxy.outbound.token_endpoint import Resolver
     from proxy.tokens.store.file import GrantFolder
 
@@ -43,6 +44,7 @@ def keeper_for(
     random: Random,
     resolver: Resolver,
     retries: Retries | None = None,
+    gate: Gate | None = None,
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
@@ -54,6 +56,7 @@ def keeper_for(
     spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
     `retries` is where all keepers of the process wait for their turn after a failure.
     `admin_base` tells where a browser finds the admin listener once it is bound.
+    `gate` leads through the egress proxy, where there is one.
     `grants` is where grants outlive the process; without it they do not.
     """
     iclient = connection.iclient
@@ -61,7 +64,7 @@ def keeper_for(
         raise ValueError(f"connection {connection.name} needs no token")
     stored = grants.store(connection, iclient) if grants is not None else None
     held = stored.held.grant if stored is not None else None
-    endpoint = TokenEndpoint(iclient, limits, resolver)
+    endpoint = TokenEndpoint(iclient, limits, resolver, gate)
     issuer = Issuer(
         connection,
         iclient,

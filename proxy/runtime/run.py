@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # ask in one instant. What starting took counts: an orchestrator waits for both.
 _SPREAD: Final = 0.8
 _SPREAD_MIN: Final = 0.25
+# Kubernetes tells every container where its API server is (Service environment variables).
+_API_SERVER: Final = "KUBERNETES_SERVICE_HOST"
 # Parameters of mallopt, as its page numbers them.
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
@@ -62,7 +64,7 @@ def run(paths: Sequence[Path]) -> int:
     logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(loaded, read, clock, logs.access, hung_up))
+            runner.run(_serve(loaded, read, clock, logs.access, hung_up, environ.get(_API_SERVER)))
     finally:
         logs.close()
     return 0
@@ -114,7 +116,12 @@ def _grants(settings: FileStore | None, entropy: random.Random) -> GrantFolder |
 
 
 async def _serve(
-    loaded: Loaded, read: Callable[[], Loaded], clock: Clock, recorder: Recorder | None, hung_up: list[int]
+    loaded: Loaded,
+    read: Callable[[], Loaded],
+    clock: Clock,
+    recorder: Recorder | None,
+    hung_up: list[int],
+    api_server: str | None,
 ) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
@@ -128,7 +135,8 @@ async def _serve(
         entropy=entropy,
         recorder=recorder,
         resolver=Resolver(),
-        grants=_grants(loaded.definitions.store, entropy),  # type: ignore[arg-type]  # Redis is not opened yet,
+        grants=_grants(loaded.definitions.store, entropy),  # type: ignore[arg-type]  # Redis is not opened yet
+        api_server=api_server,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
     service = Service(workshop, assembly, read, clock)

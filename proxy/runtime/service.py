@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from time import monotonic
@@ -14,7 +13,7 @@ import structlog
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
 from proxy.definitions.settings import TcpBind, seen_from_here
-from proxy.inbound.bind import bind_socket, printable_address
+from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
 from proxy.runtime.authorizations import BrowserAuthorizations
@@ -56,6 +55,7 @@ class Service:
         self._leaving: list[Listener] = []  # listeners that a reload closed, while they have streams
         self._retiring: dict[asyncio.Task[None], Keeper] = {}
         self._turns = Turns(self._reload, "reload", _RELOAD_PAUSE)
+        self._admin_at: tuple[str, int] | None = None
         self._last_reload = LastReload(clock.wall())
         self._log = structlog.get_logger()
         self._operations = RunningProxy(
@@ -94,6 +94,7 @@ class Service:
             admin = assembly.definitions.listeners.admin
             if admin is not None:
                 opened.push_async_callback((await self._start_admin(admin)).close)
+            self._guard()
             self._opened = opened.pop_all()
         for part in assembly.parts.values():
             if part.keeper is not None:
@@ -107,8 +108,8 @@ class Service:
         server = AdminServer(settings, self._operations.ports, self._health, metrics.scrape, clock=self._clock)
         sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
-        port = None if sock.family == socket.AF_UNIX else sock.getsockname()[1]
-        self._workshop.admin_base = admin_base(settings, port)
+        self._admin_at = bound_at(sock)
+        self._workshop.admin_base = admin_base(settings, self._admin_at[1] if self._admin_at is not None else None)
         await server.start(sock)
         return server
 
@@ -119,6 +120,11 @@ class Service:
             return None
         host = seen_from_here(forward.bind.host)
         return f"[{host}]:{forward.bind.port}" if ":" in host else f"{host}:{forward.bind.port}"
+
+    def _guard(self) -> None:
+        """No request that the proxy relays may come back to it."""
+        listening = (*(each.at for each in self._listeners()), self._admin_at)
+        self._workshop.guard(self._assembly.definitions, frozenset(at for at in listening if at is not None))
 
     async def run(self) -> None:
         """Serve until told to stop, then drain and end."""
@@ -160,6 +166,7 @@ class Service:
     def _applied(self, outcome: Applied, milliseconds: float) -> None:
         self._assembly = outcome.assembly
         self._last_reload.successful, self._last_reload.succeeded_at = True, self._clock.wall()
+        self._guard()
         changes = outcome.changes
         for name in (*changes.changed, *changes.added):
             keeper = outcome.assembly.parts[name].keeper

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-LATER_KEYS: Final[dict[str, frozenset[str]]] = {
-    "top": frozenset({"egress_proxy"}),
-}  # fmt: skip
+LATER_KEYS: Final[dict[str, frozenset[str]]] = {}
 
 LATER_CHOICES: Final[dict[str, frozenset[str]]] = {}
 
 # Written with this value they mean what happens anyway.
-HARMLESS: Final[dict[str, frozenset[str]]] = {
-    "egress_proxy": frozenset({"null", "~", ""}),
-}
+HARMLESS: Final[dict[str, frozenset[str]]] = {}
 
 
 def not_yet(what: str) -> str:
