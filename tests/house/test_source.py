@@ -28,6 +28,7 @@ REVEALING = {
     "proxy/oauth/request.py": "password, refresh token and code go to the token endpoint",
     "proxy/oauth/revoke.py": "a token goes to the revocation endpoint",
     "proxy/observe/redact.py": "finished log lines are searched for every secret that is alive",
+    "proxy/outbound/egress.py": "the credential of the egress proxy goes to it",
     "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
     "proxy/sealing.py": "the keys that seal are handed to the cipher",
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",

@@ -211,10 +211,11 @@ class Stage:
         definition["base_url"] = definition["base_url"].replace("PORT", str(port))
         return definition
 
-    async def start(self, folder: Path, *, serving: bool = True) -> None:
+    async def start(self, folder: Path, *, serving: bool = True, environment: Mapping[str, str] | None = None) -> None:
         """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
-        self.process = await Process.start(self.definitions(), folder, {"CLIENT_SECRET": SECRET}, self._names)
+        variables = {"CLIENT_SECRET": SECRET, **(environment or {})}
+        self.process = await Process.start(self.definitions(), folder, variables, self._names)
         if not serving:
             return
         try:
