@@ -78,6 +78,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+            self.at = None
             if isinstance(self._bind, UnixBind):
                 with contextlib.suppress(FileNotFoundError):
                     Path(self._bind.path).unlink()

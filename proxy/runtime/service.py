@@ -90,11 +90,11 @@ class Service:
             opened.push_async_callback(self._close)
             for listener in assembly.listeners.values():
                 address = await listener.start()
+                self._guard()
                 self._log.info("listening", listener=listener.name, address=address)
             admin = assembly.definitions.listeners.admin
             if admin is not None:
                 opened.push_async_callback((await self._start_admin(admin)).close)
-            self._guard()
             self._opened = opened.pop_all()
         for part in assembly.parts.values():
             if part.keeper is not None:
@@ -109,6 +109,7 @@ class Service:
         sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
         self._admin_at = bound_at(sock)
+        self._guard()
         self._workshop.admin_base = admin_base(settings, self._admin_at[1] if self._admin_at is not None else None)
         await server.start(sock)
         return server
