@@ -8,8 +8,10 @@ import socket
 import pytest
 import pytest_asyncio
 
+from tests.datapath.test_connect import ESTABLISHED, connect
+from tests.support.destination import Destination
 from tests.support.egress_proxy import EgressProxy
-from tests.support.scripts import OK_BODY, tunnels
+from tests.support.scripts import OK_BODY, replies, response, tunnels
 from tests.support.stage import Case, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,7 +24,15 @@ def SETTINGS(_folder):  # noqa: N802 the name that the stage looks for
     LISTENING.bind(("127.0.0.1", 0))
     LISTENING.listen()
     port = LISTENING.getsockname()[1]
-    return {"allow_inline_secrets": True, "egress_proxy": f"http://{CREDENTIAL}@127.0.0.1:{port}"}
+    return {
+        "allow_inline_secrets": True,
+        "egress_proxy": f"http://{CREDENTIAL}@127.0.0.1:{port}",
+        "listeners": {
+            "reverse": {"bind": "127.0.0.1:0"},
+            "forward": {"bind": "127.0.0.1:0", "deny": ["denied.example"]},
+            "admin": {"bind": "127.0.0.1:0"},
+        },
+    }
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
@@ -83,6 +93,45 @@ async def test_what_the_proxy_refuses_is_told_from_what_the_upstream_refuses(
     assert (refused.status, refused.code) == (502, "upstream_refused")
     assert "egress_proxy answered 407" in refused.problem()["detail"]
     assert case.upstream_requests == 0
+
+
+async def test_a_tunnel_goes_through_the_proxy(case: Case, asked: list[bytes], company: EgressProxy):
+    async with Destination() as destination:
+        client = await case.connect(case.stage.process.listening["forward"][0])
+        await client.send(connect(destination.authority) + b"ahead")
+        far = await destination.stream()
+        assert await far.read_exactly(5) == b"ahead"
+        far.write(b"hello")
+        assert await client.read_exactly(len(ESTABLISHED) + 5) == ESTABLISHED + b"hello"
+        client.half_close()
+        assert await far.read_rest() == b""
+        await far.close()
+        assert await client.read_rest() == b""
+
+    assert company.asked_for == [destination.authority.decode()]
+
+
+@pytest.mark.case("F-247")
+@pytest.mark.parametrize("host", [b"metadata.google.internal", b"169.254.169.254", b"denied.example"])
+async def test_what_is_denied_is_not_asked_of_the_proxy(case: Case, asked: list[bytes], host: bytes):
+    client = await case.connect(case.stage.process.listening["forward"][0])
+    await client.send(connect(host + b":80"))
+
+    assert (await client.response()).code == "destination_prohibited"
+    assert asked == []
+
+
+async def test_a_plain_request_that_nobody_claims_goes_through_the_proxy(
+    case: Case, asked: list[bytes], company: EgressProxy
+):
+    case.upstream.always(replies(response(b"named by the proxy")))
+    company.hosts["inside.example"] = "127.0.0.1"
+    client = await case.connect(case.stage.process.listening["forward"][0])
+    url = b"inside.example:%d" % case.upstream.port
+    answered = await client.ask(case.raw(b"GET http://%b/x HTTP/1.1" % url, b"Host: " + url))
+
+    assert (answered.status, answered.body) == (200, b"named by the proxy")
+    assert company.asked_for == [url.decode()]
 
 
 @pytest.mark.case("F-268")

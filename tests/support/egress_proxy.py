@@ -26,7 +26,7 @@ class EgressProxy:
         self.heads: list[bytes] = []
         self.port = 0
         self._listening = listening
-        self._hosts = hosts or {}
+        self.hosts = hosts or {}
         self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -73,7 +73,7 @@ class EgressProxy:
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name, _, port = self.asked_for[-1].rpartition(":")
-        far_reader, far_writer = await asyncio.open_connection(self._hosts.get(name, name.strip("[]")), int(port))
+        far_reader, far_writer = await asyncio.open_connection(self.hosts.get(name, name.strip("[]")), int(port))
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
             async with asyncio.TaskGroup() as both:
