@@ -74,7 +74,7 @@ def pem_roots(path: Path) -> Roots | None:
     """Return the certificates of a PEM file, None where there are none to be read."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-        found = tuple(ssl.PEM_cert_to_DER_cert(each) for each in _PEM.findall(text))
+        found = tuple(filter(None, (ssl.PEM_cert_to_DER_cert(each) for each in _PEM.findall(text))))
     except (OSError, ValueError):
         return None
     return Roots(path, found) if found else None
