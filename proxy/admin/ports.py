@@ -160,6 +160,10 @@ class LocalUse(Protocol):
         """Return the forward listener that is open, None without one."""
         ...
 
+    def authority(self) -> str | None:
+        """Return the certificate of the local authority (PEM), None where nothing is intercepted."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:

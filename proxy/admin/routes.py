@@ -13,7 +13,7 @@ _NAME: Final = "(?P<name>[a-z0-9][a-z0-9_-]{0,62})"
 KNOWN: Final = (
     "here are /, /livez, /readyz, /startupz, /metrics, /connections/NAME, /oauth/start/CONNECTION, "
     "/oauth/callback/NAME, /api/connections, and for POST /api/connections/NAME/renew, revoke, test, authorize, "
-    "redeem and device, /api/reload and /quitquitquit; for browsers /proxy.pac"
+    "redeem and device, /api/reload and /quitquitquit; for browsers /proxy.pac; /ca.pem"
 )
 
 
@@ -32,6 +32,7 @@ class Page(Enum):
     API_RELOAD = auto()
     QUIT = auto()
     PAC = auto()
+    AUTHORITY = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ _TABLE: Final = tuple(
         ("/api/reload", Page.API_RELOAD, ("POST",)),
         ("/quitquitquit", Page.QUIT, ("POST",)),
         (r"/proxy\.pac", Page.PAC, _READ),
+        (r"/ca\.pem", Page.AUTHORITY, _READ),
     )
 )
 

@@ -133,8 +133,17 @@ class AdminServer:
                 return await self._api.answer(called)
             case Page.PAC:
                 return answers.asset(script(self._local.forward()), MEDIA)
+            case Page.AUTHORITY:
+                return self._authority()
             case _:
                 assert_never(called.route.page)
+
+    def _authority(self) -> web.Response:
+        """Answer with what clients are to trust; of its private key there is no page."""
+        pem = self._local.authority()
+        if pem is None:
+            return answers.problem(PROBLEMS["no_route"], "no TLS is intercepted, so there is nothing to trust")
+        return answers.asset(pem.encode("ascii"), "application/x-pem-file")
 
 
 def _wrong_method(allow: str) -> web.Response:

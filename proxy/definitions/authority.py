@@ -80,15 +80,13 @@ def authority_files(top: Fields, reading: Reading) -> AuthorityFiles | None:
     Whether it is there, and whether it is used, is another question.
     """
     written = _written(top)
-    if written is not None:
+    if written is not None and ("cert" in written or "key" in written):
         for one, other in (("cert", "key"), ("key", "cert")):
-            if one in written and other not in written:
+            if other not in written:
                 reading.fault(written.nodes[one], "missing_key", f"{one} needs {other} beside it", written.path(other))
-        if "cert" in written and "key" in written:
-            cert, key = (
-                written_path(written.nodes[each], written.values.get(each), reading) for each in ("cert", "key")
-            )
-            return AuthorityFiles(cert=cert, key=key) if cert is not None and key is not None else None
+                return None
+        cert, key = (written_path(written.nodes[each], written.values.get(each), reading) for each in ("cert", "key"))
+        return AuthorityFiles(cert=cert, key=key) if cert is not None and key is not None else None
     return below(state_dir(top, reading))
 
 
@@ -115,7 +113,7 @@ def check_authority(
     at = block.nodes if block is not None else {}
     cert, key = at.get("cert", node), at.get("key", node)
     if files is None:
-        if "ca" not in intercept or block is not None:
+        if not at and ("ca" not in intercept or block is not None):  # else what is written has a fault already
             reading.fault(node, "ca_missing", "no folder is known for the authority: write ca: {cert, key}")
         return None
     try:

@@ -27,6 +27,7 @@ from proxy.exchange.route import RouteTable
 from proxy.exchange.surroundings import Surroundings
 from proxy.inbound import forward
 from proxy.inbound.forward import Blind, ForwardRules, Guesses
+from proxy.inbound.intercept import Interception
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
 from proxy.outbound.destinations import Destinations
@@ -92,11 +93,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """What serves one set of definitions: parts by connection, listeners by door, in the order written."""
+    """What serves one set of definitions: parts by connection, listeners by door, in the order written.
+
+    `authority` is the certificate (PEM) that clients of interception have to trust, None where there is none.
+    """
 
     definitions: Definitions
     parts: Mapping[str, Part]
     listeners: Mapping[Key, Listener]
+    authority: str | None
 
 
 class Workshop:
@@ -161,11 +166,17 @@ class Workshop:
         self._passages = OriginPlans(self._passage)
         self._guesses = Guesses(monotonic)
         self._blind = Blind(_tell_blind)
+        self._interception: Interception | None = None  # of the definitions that were prepared last
 
     def assemble(self, definitions: Definitions, *, spread: float) -> Assembly:
-        """Build every part; the first tokens are fetched within `spread` seconds of the start."""
+        """Build every part; the first tokens are fetched within `spread` seconds of the start.
+
+        Raises `MachineError` where a file is no longer what it was when it was checked.
+        """
+        self._interception = self._opened(definitions)
         parts = {each.name: self.part(each, spread=spread) for each in definitions.connections}
-        return Assembly(definitions, parts, {door.key: self.listener(door, parts) for door in doors(definitions)})
+        listeners = {door.key: self.listener(door, parts) for door in doors(definitions)}
+        return Assembly(definitions, parts, listeners, self.authority)
 
     def part(self, connection: Connection, *, spread: float, before: Part | None = None) -> Part:
         """Build the parts of one connection; counters go on from the part `before`, tokens and streams do not."""
@@ -242,13 +253,38 @@ class Workshop:
                     tunnels_claimed=settings.claimed_connect == "tunnel",
                     to_claimed=self._tunnels_claimed,
                     to_unclaimed=self._tunnels,
+                    interceptor=self._interception,
                 )
             case _:
                 assert_never(settings)
 
-    def prepare(self, connections: Iterable[Connection]) -> None:
-        """Read the certificates of these connections; may run on another thread, one at a time."""
-        self._contexts.keep({each.tls for each in connections if _is_secured(each.base_url)})
+    def prepare(self, definitions: Definitions) -> None:
+        """Read the certificates of these definitions; may run on another thread, one at a time.
+
+        Raises `MachineError` where a file is no longer what it was when it was checked.
+        """
+        self._contexts.keep({each.tls for each in definitions.connections if _is_secured(each.base_url)})
+        self._interception = self._opened(definitions)
+
+    @property
+    def authority(self) -> str | None:
+        """The certificate of the local authority (PEM) as it was prepared last, None without interception."""
+        return self._interception.leaves.authority.pem if self._interception is not None else None
+
+    def _opened(self, definitions: Definitions) -> Interception | None:
+        """Open the local authority if there is interception; one that did not change keeps its leaves."""
+        listener = definitions.listeners.forward
+        if listener is None or listener.intercept is None:
+            return None
+        # They load cryptography, which definitions without certificates and sealed values do without.
+        from proxy.ca import authority
+        from proxy.ca.leaves import Leaves
+
+        opened = authority.read(listener.intercept)
+        last = self._interception
+        if last is not None and last.leaves.authority.pem == opened.pem:
+            return last
+        return Interception(Leaves(opened, self._clock, self.randbytes), _tell_distrust)
 
     async def close(self) -> None:
         """Stop dialling for tunnels."""
@@ -297,6 +333,13 @@ def _tell_blind(host: str) -> None:
     structlog.get_logger().warning(
         "blind_tunnel", host=host, why="a connection claims it, but its TLS is not intercepted"
     )
+
+
+def _tell_distrust(host: str) -> None:
+    structlog.get_logger().warning(
+        "interception", host=host, outcome="certificate_refused",
+        why="a client does not trust the local authority; `iclient-proxy ca install-hint` says how it comes to",
+    )  # fmt: skip
 
 
 def _is_secured(base_url: str | UrlTemplate) -> bool:

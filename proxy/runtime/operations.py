@@ -31,7 +31,8 @@ class RunningProxy:
     """Fills the ports of `admin` and feeds the metrics.
 
     `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew;
-    `forward` returns where the forward listener is, None without one; `forgets`: a restart loses grants.
+    `forward` returns where the forward listener is, None without one; `authority` the certificate of the local
+    authority, None where nothing is intercepted; `forgets`: a restart loses grants.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RunningProxy:
         reload: Callable[[], Awaitable[Applied | Rejected]],
         *,
         forward: Callable[[], str | None],
+        authority: Callable[[], str | None],
         forgets: bool,
     ) -> None:
         self._parts = parts
@@ -51,6 +53,7 @@ class RunningProxy:
         self._stop = stop
         self._reload = reload
         self._forward = forward
+        self.authority = authority
         self._forgets = forgets
 
     @property

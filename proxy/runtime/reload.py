@@ -58,6 +58,8 @@ async def reload(
         loaded, decided = await asyncio.to_thread(_look, running, workshop, read)
     except DefinitionsError as error:
         return Rejected(tuple(f"{fault.code}: {fault}" for fault in error.faults))
+    except MachineError as error:
+        return Rejected((f"{error.code}: {error}",))
     parts: dict[str, Part] = {}
     listeners: dict[Key, Listener] = {}
     async with AsyncExitStack() as undo:
@@ -77,7 +79,7 @@ async def reload(
 def _look(running: Assembly, workshop: Workshop, read: Callable[[], Loaded]) -> tuple[Loaded, Changes]:
     """Do what takes long and changes nothing: reading, comparing, reading certificates."""
     loaded = read()
-    workshop.prepare(loaded.definitions.connections)
+    workshop.prepare(loaded.definitions)
     return loaded, changes(running.definitions, loaded.definitions)
 
 
@@ -134,7 +136,7 @@ def _put_in_place(
         running.listeners[door.key].change_rules(workshop.rules(door, parts))
     listeners = {door.key: opened.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)}
     return Applied(
-        Assembly(decided.definitions, parts, listeners),
+        Assembly(decided.definitions, parts, listeners, workshop.authority),
         decided,
         retired=tuple(running.parts[name] for name in (*decided.changed, *decided.removed)),
         left=tuple(running.listeners[door.key] for door in decided.closed),

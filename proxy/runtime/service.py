@@ -65,6 +65,7 @@ class Service:
             self.stop,
             self.reload,
             forward=self._forward_address,
+            authority=lambda: self._assembly.authority,
             forgets=workshop.forgets,
         )
         self._health = Health(self._operations.connections)

@@ -90,6 +90,17 @@ class Client:
             limit = receive_buffer or 1 << 16
             return cls(*await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name, limit=limit))
 
+    async def secure(self, tls: ssl.SSLContext, name: str | None) -> None:
+        """Begin TLS on the open stream, within a CONNECT; raises `ssl.SSLError` and `OSError` where that fails."""
+        async with awaiting("the handshake"):
+            await self._writer.start_tls(tls, server_hostname=name)
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that TLS has agreed on."""
+        found: str | None = self._writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        return found
+
     async def send(self, *pieces: bytes | asyncio.Event) -> None:
         """Write the pieces one by one; an event is waited for."""
         for piece in pieces:

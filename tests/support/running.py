@@ -45,6 +45,7 @@ class Running:
     flows: dict[str, tuple[str, str]] = field(default_factory=dict)  # state -> connection, session
     report: ReloadReport = field(default_factory=lambda: ReloadReport(applied=True, changed=("crm",)))
     quits: int = 0
+    trusted: str | None = None
     listener: Forward | None = None
 
     @property
@@ -111,6 +112,9 @@ class Running:
 
     def forward(self) -> Forward | None:
         return self.listener
+
+    def authority(self) -> str | None:
+        return self.trusted
 
     def _refuse(self, name: str) -> None:
         if name == "broken":
