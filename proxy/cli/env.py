@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from proxy.cli.environment import Line
     from proxy.definitions.models import Connection, Definitions
-    from proxy.definitions.settings import AuthorityFiles
 
 _PASSWORD_VARIABLE: Final = "PROXY_PASSWORD"
 _WANTED: Final = f': "${{{_PASSWORD_VARIABLE}:?set it to the password that the proxy wants, percent-encoded}}"'
@@ -59,6 +58,10 @@ def env(
         str | None,
         typer.Option("--connection", metavar="NAME", help="Whose requests these are, where two claim one host."),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option("--trust", metavar="FOLDER", help="Where applications find bundle.pem; else by the authority."),
+    ] = None,
     bypass: Annotated[
         list[str] | None,
         typer.Option("--bypass", metavar="HOST", help="A host to reach without the proxy; repeat."),
@@ -76,12 +79,14 @@ def env(
     from proxy.definitions.load import load
 
     definitions = load(definitions_at(config, os.environ), os.environ).definitions
-    found = way(definitions, address, connection, bypass or ())
+    found = way(definitions, address, connection, trust, bypass or ())
     for line in rendered(runtime, found):
         typer.echo(line)
 
 
-def way(definitions: Definitions, address: str | None, connection: str | None, bypass: Sequence[str]) -> Way:
+def way(
+    definitions: Definitions, address: str | None, connection: str | None, trust: Path | None, bypass: Sequence[str]
+) -> Way:
     """Return how applications reach the forward listener; raises `UsageError` when they can't."""
     forward = definitions.listeners.forward
     if forward is None:
@@ -107,7 +112,7 @@ def way(definitions: Definitions, address: str | None, connection: str | None, b
         bypass=bypassed(claimed, tuple(bypass)),
         user=_user(definitions, connection),
         password=forward.proxy_auth is not None,
-        trust=_trust(forward.intercept.cert.parent, forward.intercept) if forward.intercept is not None else None,
+        trust=_trust(trust or forward.intercept.cert.parent) if forward.intercept is not None else None,
     )
 
 
@@ -138,12 +143,8 @@ def _user(definitions: Definitions, connection: str | None) -> str:
     return wanted.name if wanted is not None else ""
 
 
-def _trust(folder: Path, authority: AuthorityFiles) -> Trust:
-    return Trust(str(authority.cert.absolute()), *(str((folder / name).absolute()) for name in _EXPORTED))
-
-
-# What `iclient-proxy ca export` writes beside the authority's certificate.
-_EXPORTED: Final = ("bundle.pem", "truststore.p12")
+def _trust(folder: Path) -> Trust:
+    return Trust(str((folder / "bundle.pem").absolute()), str((folder / "truststore.p12").absolute()))
 
 
 def rendered(runtime: Runtime, found: Way) -> Iterable[str]:
@@ -192,7 +193,8 @@ def _docker(found: Way) -> Iterable[str]:
         flags.append(f"--add-host {_HOST_GATEWAY}:host-gateway")
     if trust is not None:
         inside = _inside(trust)
-        flags += [f"--volume {_word(f'{here}:{there}:ro')}" for here, there in _pairs(trust, inside)]
+        pairs = ((trust.bundle, inside.bundle), (trust.store, inside.store))
+        flags += [f"--volume {_word(f'{here}:{there}:ro')}" for here, there in pairs]
         found = replace(found, trust=inside)
     variables = [line for line in lines(Runtime.DOCKER, found) if isinstance(line, Variable)]
     flags += [f"--env {each.name}={_word(each.value)}" for each in variables]
@@ -200,17 +202,13 @@ def _docker(found: Way) -> Iterable[str]:
 
 
 def _inside(trust: Trust) -> Trust:
-    return Trust(f"{MOUNTED}/ca.pem", *(f"{MOUNTED}/{Path(path).name}" for path in (trust.bundle, trust.store)))
-
-
-def _pairs(trust: Trust, inside: Trust) -> Iterable[tuple[str, str]]:
-    return zip((trust.ca, trust.bundle, trust.store), (inside.ca, inside.bundle, inside.store), strict=True)
+    return Trust(*(f"{MOUNTED}/{Path(path).name}" for path in (trust.bundle, trust.store)))
 
 
 def _k8s(found: Way) -> Iterable[str]:
     """Return entries of `env` of the application's container, for a proxy in the same pod."""
     if found.trust is not None:
-        yield f"# mount ca.pem, bundle.pem and truststore.p12 of `iclient-proxy ca export` at {MOUNTED}"
+        yield f"# mount bundle.pem and truststore.p12 of `iclient-proxy ca export` at {MOUNTED}"
         found = replace(found, trust=_inside(found.trust))
     if found.password:
         yield f"# Of a Secret of yours, percent-encoded; $({_PASSWORD_VARIABLE}) below stands for it."

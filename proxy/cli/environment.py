@@ -47,9 +47,8 @@ class Runtime(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Files that make a client trust the local authority: itself, with the system's roots, and both for Java."""
+    """Files that make a client trust the local authority beside the system's roots: PEM, and a store of Java."""
 
-    ca: str
     bundle: str
     store: str
 
@@ -121,7 +120,7 @@ def _to_know(runtime: Runtime, claimed: tuple[str, ...], trust: Trust | None) ->
         yield Note(_CALLED.format(_listed(claimed)))
         return
     yield Note(_TRUSTED)
-    if runtime not in (Runtime.NODE, Runtime.K8S):
+    if runtime is not Runtime.K8S:
         form, path = ("p12", trust.store) if runtime is Runtime.JAVA else ("bundle", trust.bundle)
         yield Note(f"once: iclient-proxy ca export --format {form} --output {shlex.quote(path)}")
 
@@ -203,7 +202,7 @@ def _node(way: Way) -> Iterator[Line]:
     script = f'"{path}"' if " " in path else path
     yield Variable("NODE_OPTIONS", f"{HELD}--require={script}")
     if way.trust is not None:
-        yield Variable("NODE_EXTRA_CA_CERTS", way.trust.ca)
+        yield Variable("NODE_EXTRA_CA_CERTS", way.trust.bundle)
 
 
 def _java(way: Way) -> Iterator[Line]:
@@ -264,15 +263,17 @@ def _php(way: Way) -> Iterator[Line]:
         yield Variable("PHP_INI_SCAN_DIR", f":{FOLDER}/php")
 
 
+_BUNDLES: Final = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
+
+
 def _container(way: Way) -> Iterator[Line]:
     """What any runtime in a container might read."""
     yield from _variables(way)
     yield Variable("NODE_USE_ENV_PROXY", "1")
     yield Variable("JAVA_TOOL_OPTIONS", _java_options(way))
     if way.trust is not None:
-        for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO"):
+        for name in _BUNDLES:
             yield Variable(name, way.trust.bundle)
-        yield Variable("NODE_EXTRA_CA_CERTS", way.trust.ca)
 
 
 _TABLE: Final[dict[Runtime, Callable[[Way], Iterator[Line]]]] = {

@@ -33,8 +33,8 @@ def definitions(*hosts, **forward):
     return Definitions(listeners=Listeners(forward=ForwardListener(**forward)), connections=connections)
 
 
-def printed(runtime, found, *, address=None, connection=None, bypass=()):
-    return "\n".join(rendered(runtime, way(found, address, connection, bypass)))
+def printed(runtime, found, *, address=None, connection=None, trust=None, bypass=()):
+    return "\n".join(rendered(runtime, way(found, address, connection, trust, bypass)))
 
 
 def evaluated(text, home="/nowhere", **environment):
@@ -104,8 +104,13 @@ def test_authorities_are_named_only_where_interception_is_on(runtime, tmp_path):
 
     assert str(tmp_path) not in without
     assert str(tmp_path) in str(evaluated(text, tmp_path))
-    if runtime is not Runtime.NODE:  # which needs the authority alone, and that lies there already
-        assert "# once: iclient-proxy ca export --format " in text
+    assert "# once: iclient-proxy ca export --format " in text
+
+
+def test_applications_may_find_the_authorities_elsewhere(tmp_path):
+    text = printed(Runtime.CURL, definitions(**intercepting(tmp_path)), trust=tmp_path / "public")
+
+    assert evaluated(text)["CURL_CA_BUNDLE"] == str(tmp_path / "public" / "bundle.pem")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def test_authorities_are_named_only_where_interception_is_on(runtime, tmp_path):
         (Runtime.PERL, ("SSL_CERT_FILE",), "bundle.pem"),
         (Runtime.GO, ("SSL_CERT_FILE",), "bundle.pem"),
         (Runtime.DOTNET, ("SSL_CERT_FILE",), "bundle.pem"),
-        (Runtime.NODE, ("NODE_EXTRA_CA_CERTS",), "ca.pem"),
+        (Runtime.NODE, ("NODE_EXTRA_CA_CERTS",), "bundle.pem"),
     ],
 )
 def test_each_runtime_gets_the_variable_that_it_reads(runtime, names, file, tmp_path):
@@ -166,7 +171,7 @@ def test_a_connection_is_told_by_the_user_name_where_two_claim_one_host():
 
     assert evaluated(printed(Runtime.CURL, found, connection="c1"))["http_proxy"] == "http://c1@127.0.0.1:3128"
     with pytest.raises(UsageError, match="no connection is called 'c2'"):
-        way(found, None, "c2", ())
+        way(found, None, "c2", None, ())
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_the_address_is_the_listeners_as_applications_see_it(bind, address, url)
 @pytest.mark.parametrize("address", ["", ":80", "a b", "host:0", "host:65536", "host:x", "u@host", "host/path", "h;'"])
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(UsageError, match="is not HOST or HOST:PORT"):
-        way(definitions(), address, None, ())
+        way(definitions(), address, None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +205,7 @@ def test_an_address_that_is_none_is_refused(address):
 )
 def test_without_a_listener_that_clients_can_use_the_remedy_is_named(found, remedy):
     with pytest.raises(UsageError, match=remedy):
-        way(found, None, None, ())
+        way(found, None, None, None, ())
 
 
 def test_docker_gets_flags_that_a_shell_evaluates(tmp_path):
@@ -212,7 +217,7 @@ def test_docker_gets_flags_that_a_shell_evaluates(tmp_path):
 
     assert words[:2] == ["--network", "host"]
     assert words[-1] == "IMAGE"
-    assert words[2:-1:2].count("--volume") == 3
+    assert words[2:-1:2].count("--volume") == 2
     assert f"{tmp_path}/bundle.pem:/etc/iclient-proxy/trust/bundle.pem:ro" in words
     assert "http_proxy=http://127.0.0.1:3128" in words
     assert "SSL_CERT_FILE=/etc/iclient-proxy/trust/bundle.pem" in words
@@ -233,5 +238,5 @@ def test_k8s_gets_entries_of_env(tmp_path):
     assert entries[0]["name"] == "PROXY_PASSWORD"
     assert set(entries[0]["valueFrom"]) == {"secretKeyRef"}
     assert values["HTTPS_PROXY"] == "http://alice:$(PROXY_PASSWORD)@127.0.0.1:3128"
-    assert values["NODE_EXTRA_CA_CERTS"] == "/etc/iclient-proxy/trust/ca.pem"
+    assert values["NODE_EXTRA_CA_CERTS"] == "/etc/iclient-proxy/trust/bundle.pem"
     assert all(isinstance(value, str) for name, value in values.items() if name != "PROXY_PASSWORD")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 
-from proxy.ca import authority
-from proxy.clock import SystemClock
-from proxy.definitions.settings import AuthorityFiles
 from tests.support.deadline import awaiting
+from tests.support.interception import (
+    STRANGER,
+    TRUST,
+    UPSTREAM,
+    LocalAuthority,
+    at,
+    connect,
+    connected,
+    demanding_tls,
+    dialled,
+    listeners,
+    server_tls,
+)
 from tests.support.scripts import OK_BODY, replies, response
 from tests.support.stage import Case
 
@@ -25,76 +33,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-UPSTREAM = trustme.CA()
-STRANGER = trustme.CA()
-CERT, KEY = authority.make(["localhost", "127.0.0.1"], SystemClock(), os.urandom)
-
-
-def SETTINGS(folder: Path) -> dict[str, Any]:  # noqa: N802 it stands where the other modules have a mapping
-    files = AuthorityFiles(cert=folder / "ca" / "cert.pem", key=folder / "ca" / "key.pem")
-    authority.write(files, CERT, KEY, None)
-    intercept = {"enabled": True, "ca": {"cert": str(files.cert), "key": str(files.key)}}
-    return {
-        "allow_inline_secrets": True,  # for the key of a client certificate that is made here
-        "listeners": {
-            "reverse": {"bind": "127.0.0.1:0"},
-            "forward": {"bind": "127.0.0.1:0", "intercept": intercept},
-            "admin": {"bind": "127.0.0.1:0"},
-        },
-    }
-
-
-def server_tls(name: str = "localhost", issuer: trustme.CA = UPSTREAM) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_cert(name).configure_cert(context)
-    return context
-
-
-def demanding_tls() -> ssl.SSLContext:
-    context = server_tls()
-    context.verify_mode = ssl.CERT_REQUIRED
-    UPSTREAM.configure_trust(context)
-    return context
-
-
-TRUST = {"ca": UPSTREAM.cert_pem.bytes().decode()}
+AUTHORITY = LocalAuthority("localhost", "127.0.0.1")
+CLIENT = UPSTREAM.issue_cert("client@example.com")
 AT = pytest.mark.connection(base_url="https://localhost:PORT", tls=TRUST)
 OVER_TLS = pytest.mark.parametrize("case", [pytest.param(server_tls(), id="tls")], indirect=True)
 
 
-def trusting(*alpn: str, oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> ssl.SSLContext:
-    """Return what a client has that trusts the local authority and nobody else."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=CERT)
-    context.set_alpn_protocols(list(alpn or ("http/1.1",)))
-    context.minimum_version = oldest
-    return context
-
-
-def at(case: Case, host: str = "localhost") -> bytes:
-    return b"%s:%d" % (host.encode(), case.upstream.port)
-
-
-async def connected(case: Case, *fields: bytes, to: bytes | None = None) -> Client:
-    """Return a stream on which CONNECT has succeeded."""
-    client = await case.connect(case.stage.process.listening["forward"][0])
-    await client.send(case.raw(b"CONNECT %s HTTP/1.1" % (to or at(case)), b"Host: " + at(case), *fields))
-    assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-    return client
-
-
-def dialled(case: Case) -> socket.socket:
-    """Return a blocking socket on which CONNECT has succeeded: it lets alerts out, which asyncio's TLS does not."""
-    raw = socket.create_connection(case.stage.process.listening["forward"][0], timeout=10)
-    raw.sendall(case.raw(b"CONNECT %s HTTP/1.1" % at(case), b"Host: x"))
-    assert raw.recv(100).startswith(b"HTTP/1.1 200 ")
-    return raw
+def SETTINGS(folder: Path) -> dict[str, Any]:  # noqa: N802 it stands where the other modules have a mapping
+    # Inline is the key of a client certificate that is made here.
+    return {"allow_inline_secrets": True, "listeners": listeners(intercept=AUTHORITY.write(folder))}
 
 
 async def inside(case: Case, name: str | None = "localhost", tls: ssl.SSLContext | None = None) -> Client:
     """Return a stream on which TLS is spoken with the proxy."""
     client = await connected(case)
-    await client.secure(tls or trusting(), name)
+    await client.secure(tls or AUTHORITY.trusting(), name)
     return client
 
 
@@ -164,11 +117,11 @@ async def test_a_revoked_token_is_renewed_and_the_request_sent_again(case: Case)
 async def test_what_the_client_sends_at_once_behind_its_connect_is_the_beginning_of_tls(case: Case):
     """A client that is in a hurry does not wait for our 200."""
     hello, out = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = trusting().wrap_bio(hello, out, server_hostname="localhost")
+    session = AUTHORITY.trusting().wrap_bio(hello, out, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):
         session.do_handshake()
     client = await case.connect(case.stage.process.listening["forward"][0])
-    await client.send(case.raw(b"CONNECT %s HTTP/1.1" % at(case), b"Host: x") + out.read())
+    await client.send(connect(case) + out.read())
     await client.read_until(b"\r\n\r\n")
 
     async with awaiting("the handshake"):
@@ -196,7 +149,7 @@ async def test_what_the_client_sends_at_once_behind_its_connect_is_the_beginning
 @AT
 @OVER_TLS
 async def test_a_second_session_resumes_the_first(case: Case):
-    context = trusting()
+    context = AUTHORITY.trusting()
     reused = []
     session = None
 
@@ -260,7 +213,7 @@ async def test_another_server_name_than_the_host_of_the_connect_gets_an_alert_an
     client = await connected(case)
 
     with pytest.raises((ssl.SSLError, ConnectionError)) as raised:
-        await client.secure(trusting(), name)
+        await client.secure(AUTHORITY.trusting(), name)
 
     assert getattr(raised.value, "reason", "") == "TLSV1_UNRECOGNIZED_NAME"
     assert (case.upstream_requests, len(case.upstream.streams), case.token_requests) == (0, 0, 0)
@@ -269,7 +222,7 @@ async def test_another_server_name_than_the_host_of_the_connect_gets_an_alert_an
 @AT
 @OVER_TLS
 async def test_no_server_name_is_fine(case: Case):
-    context = trusting()
+    context = AUTHORITY.trusting()
     context.check_hostname = False
     client = await inside(case, None, context)
 
@@ -377,7 +330,7 @@ async def test_garbage_and_old_tls_get_an_alert_and_a_close(case: Case, garbage:
 @OVER_TLS
 @pytest.mark.case("F-262")
 async def test_of_http_2_and_1_the_client_gets_http_1(case: Case):
-    client = await inside(case, tls=trusting("h2", "http/1.1"))
+    client = await inside(case, tls=AUTHORITY.trusting("h2", "http/1.1"))
 
     assert client.alpn == "http/1.1"
     assert (await client.ask(request(case))).status == 200
@@ -440,9 +393,6 @@ class TestAnUpstreamThatCanNotBeTrusted:
         assert failing_case.upstream_requests == 0
 
 
-CLIENT = UPSTREAM.issue_cert("client@example.com")
-
-
 @pytest.mark.connection(
     base_url="https://localhost:PORT",
     tls={
@@ -462,8 +412,8 @@ async def test_an_upstream_that_wants_a_certificate_gets_that_of_the_connection(
 @pytest.mark.connection(base_url="https://127.0.0.1:PORT", tls=TRUST)
 @pytest.mark.parametrize("case", [pytest.param(server_tls("127.0.0.1"), id="tls")], indirect=True)
 async def test_a_claimed_address_is_intercepted_like_a_name(case: Case):
-    client = await connected(case, to=at(case, "127.0.0.1"))
-    await client.secure(trusting(), "127.0.0.1")
+    client = await connected(case, at(case, "127.0.0.1"))
+    await client.secure(AUTHORITY.trusting(), "127.0.0.1")
 
     answered = await client.ask(request(case, host=at(case, "127.0.0.1")))
 
@@ -479,7 +429,7 @@ async def test_the_certificate_can_be_had_from_the_admin_listener_and_the_key_fr
 
     certificate = await process.admin_get("/ca.pem")
 
-    assert (certificate.status, certificate.body.decode()) == (200, CERT)
+    assert (certificate.status, certificate.body.decode()) == (200, AUTHORITY.certificate)
     assert certificate.values(b"content-type") == [b"application/x-pem-file"]
     for path in ("/ca.key", "/key.pem", "/ca/key.pem", "/ca.pem/../key.pem", "/ca%2ekey"):
         assert (await process.admin_get(path)).status == 404, path

@@ -1,0 +1,1 @@
+"""Real clients, set up by what `iclient-proxy env` prints and by nothing else."""
