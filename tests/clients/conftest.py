@@ -1,6 +1,7 @@
 """Each module has one process with a forward listener; each test has a connection and an upstream of its own.
 
-A test's parameter `door` says how its upstream is reached. A module's `FORWARD` adds to the listener's definition.
+A test's parameter `door` says how its upstream is reached. A module's `URLS` are those of connections beside, `FORWARD`
+adds to the listener's definition, and `prepare(stage)` is awaited before the process starts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from tests.clients.api import Api
 from tests.clients.stage import SIZE, ClientStage, Upload, java, sha256, shell
 from tests.conftest import program
 
@@ -35,9 +37,12 @@ def _door(item: pytest.Item) -> str:
 async def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClientStage]:
     """The process of the module."""
     items = [item for item in request.session.items if item.path == request.path]
-    doors = {_name(request, item): _door(item) for item in items}
+    names = {_name(request, item): _door(item) for item in items if "case" in getattr(item, "fixturenames", ())}
+    urls = {name: f"{door}://{name}.example.com" for name, door in names.items()}
     folder = tmp_path_factory.mktemp("stage")
-    made = ClientStage(doors, folder, getattr(request.module, "FORWARD", None))
+    made = ClientStage(
+        {**urls, **getattr(request.module, "URLS", {})}, folder, getattr(request.module, "FORWARD", None)
+    )
     prepare = getattr(request.module, "prepare", None)
     made.write()
     if prepare is not None:
@@ -77,3 +82,16 @@ async def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         compiled = await shell(java(folder), folder)
         assert compiled.status == 0, compiled
     return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(stage: ClientStage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """The API of the guides, behind the connection `orders`."""
+    made = Api(tmp_path_factory.mktemp("repository"))
+    case = await stage.opened("orders")
+    case.upstream.always(made)
+    try:
+        yield made
+        assert case.upstream.malformed == []
+    finally:
+        await case.close()

@@ -75,16 +75,16 @@ async def shell(script: str, folder: Path, **environment: str) -> Said:
 
 
 class ClientStage(Stage):
-    """One process with a forward listener; `doors` says for each connection how its upstream is reached: http or https.
+    """One process with a forward listener; `urls` has the base URL of each connection, without its port.
 
     `env` and `run` are what an operator of an application does: ask the product for the variables, then start it.
     """
 
     def __init__(
-        self, doors: Mapping[str, str], folder: Path, forward: Mapping[str, Any] | None = None, **settings: Any
+        self, urls: Mapping[str, str], folder: Path, forward: Mapping[str, Any] | None = None, **settings: Any
     ) -> None:
         self.folder = folder
-        self.doors = doors
+        self.urls = urls
         self.authority = trustme.CA()
         self.authority.cert_pem.write_to_path(str(folder / "upstream-ca.pem"))
         self.port = _free_port()
@@ -94,7 +94,7 @@ class ClientStage(Stage):
             "reverse": {"bind": "127.0.0.1:0"},
             "admin": {"bind": "127.0.0.1:0"},
         }
-        super().__init__({name: {} for name in doors}, {"listeners": listeners, **settings}, NAMES)
+        super().__init__({name: {} for name in urls}, {"listeners": listeners, **settings}, NAMES)
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
@@ -122,7 +122,11 @@ class ClientStage(Stage):
 
     async def opened(self, name: str) -> Case:
         """Open the upstream of a connection."""
-        return await self.case(name, self.tls if self.doors[name] == "https" else None)
+        return await self.case(name, self.tls if self.secured(name) else None)
+
+    def secured(self, name: str) -> bool:
+        """Whether the upstream of a connection is on https."""
+        return self.urls[name].startswith("https:")
 
     async def product(self, command: str) -> Said:
         """Run one command of the product on the definitions of this stage."""
