@@ -19,15 +19,20 @@ METRICS: Final = b"# TYPE orders_open gauge\norders_open 1\n"
 
 
 class Api:
-    """Answers requests that bring a token, and counts them. A token is `refused` from the moment it is named here."""
+    """Answers requests that bring a token, and counts them; `tokens` has those that came, in order.
+
+    A token is `refused` from the moment it is named here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._files = repository(folder) if program("git") else {}
         self.refused: set[str] = set()
+        self.tokens: list[str] = []
         self.answered = 0
 
     async def __call__(self, request: Request) -> None:
         await request.read_body()
+        self.tokens.append(request.token)
         path = request.target.partition(b"?")[0].decode()
         if not request.token or request.token in self.refused:
             await request.send(unauthorized())

@@ -87,7 +87,7 @@ class ClientStage(Stage):
         self.urls = urls
         self.authority = trustme.CA()
         self.authority.cert_pem.write_to_path(str(folder / "upstream-ca.pem"))
-        self.port = _free_port()
+        self.port = free_port()
         self._printed: dict[tuple[str, ...], str] = {}
         listeners = {
             "forward": {"bind": f"127.0.0.1:{self.port}", **(forward or {})},
@@ -153,7 +153,7 @@ class ClientStage(Stage):
         return await shell(f'eval "$PRINTED"\n{script}', folder, PRINTED=printed, **environment)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free now; `env` prints the one that the definitions name, so it has to be named."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         found: int = listening.getsockname()[1]
