@@ -22,6 +22,8 @@ FOLDER: Final = "\1"
 # Stands for what the variable holds already, with a space after it.
 HELD: Final = "\2"
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+# Goes with a user name that is no credential.
+ANY_PASSWORD: Final = "x"
 # Where a container finds what it is to trust, when it finds it anywhere.
 MOUNTED: Final = "/etc/iclient-proxy/trust"
 # The usual one of Java's own store. It protects nothing: what is in there is public.
@@ -71,7 +73,8 @@ class Way:
     @property
     def url(self) -> str:
         """The proxy's URL, with `PASSWORD` in its place."""
-        credential = f"{self.user}:{PASSWORD}@" if self.password else f"{self.user}@" if self.user else ""
+        # A user name alone is sent by some: wget, requests and urllib want a password with it, and any will do.
+        credential = f"{self.user}:{PASSWORD if self.password else ANY_PASSWORD}@" if self.user else ""
         return f"http://{credential}{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 

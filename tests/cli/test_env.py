@@ -169,7 +169,7 @@ def test_without_the_password_the_shell_says_what_is_missing():
 def test_a_connection_is_told_by_the_user_name_where_two_claim_one_host():
     found = definitions("api.example.com", "api.example.com")
 
-    assert evaluated(printed(Runtime.CURL, found, connection="c1"))["http_proxy"] == "http://c1@127.0.0.1:3128"
+    assert evaluated(printed(Runtime.CURL, found, connection="c1"))["http_proxy"] == "http://c1:x@127.0.0.1:3128"
     with pytest.raises(UsageError, match="no connection is called 'c2'"):
         way(found, None, "c2", None, ())
 

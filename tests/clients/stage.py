@@ -94,7 +94,9 @@ class ClientStage(Stage):
             "reverse": {"bind": "127.0.0.1:0"},
             "admin": {"bind": "127.0.0.1:0"},
         }
-        super().__init__({name: {} for name in urls}, {"listeners": listeners, **settings}, NAMES)
+        super().__init__(
+            {name: {} for name in urls}, {"listeners": listeners, "state_dir": str(folder), **settings}, NAMES
+        )
 
     @cached_property
     def tls(self) -> ssl.SSLContext:

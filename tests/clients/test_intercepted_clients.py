@@ -1,0 +1,63 @@
+"""The same clients with https:// in their URLs: TLS is ended here, by the local authority that `env` has them trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.clients import Client, parameters
+from tests.clients.stage import ClientStage, Upload, refuses_the_second_request, sha256
+from tests.support.stage import Case
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FORWARD = {"intercept": {"enabled": True}}
+
+
+async def prepare(stage: ClientStage) -> None:
+    """Make the authority."""
+    await stage.product("ca init")
+
+
+@pytest.mark.parametrize("client", parameters(https=True))
+async def test_a_token_is_put_on_within_tls_and_a_refused_one_is_replaced_with_the_body_intact(
+    client: Client, case: Case, stage: ClientStage, upload: Upload, classes: Path, tmp_path: Path
+):
+    case.upstream.always(refuses_the_second_request)
+
+    said = await stage.run(
+        client.script,
+        client.runtime,
+        folder=tmp_path,
+        URL=f"https://{case.name}.example.com",
+        FILE=upload.path,
+        CLASSES=str(classes),
+    )
+
+    assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said
+    first, refused, replayed = case.upstream.requests
+    assert [first.token, refused.token, replayed.token] == [case.token(1), case.token(1), case.token(2)]
+    assert [sha256(refused.body), sha256(replayed.body)] == [upload.digest, upload.digest]
+    assert [request.target for request in case.upstream.requests] == [b"/first", b"/second", b"/second"]
+    assert case.token_requests == 2
+
+
+@pytest.mark.parametrize("client", parameters(https=True))
+async def test_a_client_that_is_not_told_of_the_authority_does_not_trust_it(
+    client: Client, case: Case, stage: ClientStage, upload: Upload, classes: Path, tmp_path: Path
+):
+    forget = "unset CURL_CA_BUNDLE WGETRC SSL_CERT_FILE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS PERL_LWP_SSL_CA_FILE"
+    java = """export JAVA_TOOL_OPTIONS="$(echo "${JAVA_TOOL_OPTIONS:-}" | sed 's/-Djavax[^ ]*//g')\""""
+
+    said = await stage.run(
+        f"{forget}\n{java}\n{client.script}",
+        client.runtime,
+        folder=tmp_path,
+        URL=f"https://{case.name}.example.com",
+        FILE=upload.path,
+        CLASSES=str(classes),
+    )
+
+    assert "200 " + upload.digest not in said.out
+    assert (case.upstream_requests, case.token_requests) == (0, 0)
