@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[1]
 _TOOLS = _ROOT / ".cache" / "bench" / "peers"
 _RESULTS = Path(__file__).parent / "results"
-_QUICK_PEERS = ("nginx", "envoy", "aiohttp", "proxy", "proxy-log", "proxy-1000", "proxy-1000-all")
+_QUICK_PEERS = (
+    "nginx", "envoy", "aiohttp", "proxy", "proxy-log", "proxy-1000", "proxy-1000-all", "haproxy-tcp", "proxy-forward",
+)  # fmt: skip
 
 
 def main(words: Sequence[str] | None = None) -> int:

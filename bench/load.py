@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,19 @@ FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a peer takes requests: a port of 127.0.0.1 and what stands before `/small`; `routes` of them in turn."""
+    """Where a peer takes requests: a port of 127.0.0.1 and what stands before `/small`; `routes` of them in turn.
+
+    `host` is what the Host field says instead of that port; `secured` streams speak TLS. `target` is what a tunnel is
+    asked for first.
+    """
 
     port: int
     prefix: str = "/bench"
     routes: int = 0
     credential: str = ""
+    host: str = ""
+    secured: bool = False
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +78,24 @@ def closed(entry: Entry, row: Closed, seconds: float, core: int) -> Loaded:
     said = _run(
         ["taskset", "-c", str(core), wrk, "--threads", "1", "--connections", str(row.connections),
          "--duration", f"{max(1, round(seconds))}s", "--timeout", "60s", "--script", str(_SCRIPT),
-         f"http://127.0.0.1:{entry.port}", "--", f"127.0.0.1:{entry.port}", entry.prefix, f"/{row.size}",
+         f"https://localhost:{entry.port}" if entry.secured else f"http://127.0.0.1:{entry.port}",
+         "--", entry.host or f"127.0.0.1:{entry.port}", entry.prefix, f"/{row.size}",
          "distinct" if row.distinct else "repeated", str(entry.routes)]
     )  # fmt: skip
+    return _loaded(said)
+
+
+def pulled(entry: Entry, row: Closed, seconds: float, core: int) -> Loaded:
+    """Keep `row.connections` tunnels busy for so long, or streams where there is nothing to be asked for first."""
+    said = _run(
+        ["taskset", "-c", str(core), *module("bench.pull"), "--port", str(entry.port), "--target", entry.target,
+         "--path", f"{entry.prefix}/{row.size}", "--seconds", str(seconds), "--connections", str(row.connections),
+         "--credential", entry.credential]
+    )  # fmt: skip
+    return _loaded(said)
+
+
+def _loaded(said: dict[str, int]) -> Loaded:
     return Loaded(
         said["sent"],
         said["completed"],
@@ -92,31 +115,38 @@ def opened(entry: Entry, row: Open, seconds: float, core: int) -> Loaded:
          "--path", f"{entry.prefix}/{row.size}", "--rate", str(row.rate), "--seconds", str(seconds),
          "--connections", str(row.connections), "--credential", entry.credential]
     )  # fmt: skip
-    return Loaded(
-        said["sent"],
-        said["completed"],
-        said["seconds"],
-        said["bytes"],
-        said["p50"],
-        said["p99"],
-        said["status"],
-        said["socket"],
-    )
+    return _loaded(said)
 
 
-def ask(port: int, path: str, *, credential: str = "", patience: float = 30.0) -> Reply:
+def ask(port: int, path: str, *, patience: float = 30.0) -> Reply:
     """Ask once on a stream of its own; raises OSError when there is no whole answer."""
-    with socket.create_connection(("127.0.0.1", port), patience) as stream:
-        stream.sendall(head(port, path, 1, credential))
+    return ask_at(Entry(port, ""), path, patience=patience)
+
+
+def ask_at(entry: Entry, path: str, *, patience: float = 30.0) -> Reply:
+    """Ask at an entry for what stands behind its prefix, once, on a stream of its own; raises OSError as `ask` does."""
+    with socket.create_connection(("127.0.0.1", entry.port), patience) as plain, _secured(plain, entry) as stream:
+        stream.sendall(head(entry.port, entry.prefix + path, 1, entry.credential, entry.host))
         return read_answer(stream)
 
 
-def head(port: int, path: str, number: int, credential: str = "") -> bytes:
+def _secured(stream: socket.socket, entry: Entry) -> socket.socket:
+    """Speak TLS where the entry does; who answers is not this one's to verify."""
+    if not entry.secured:
+        return stream
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(stream, server_hostname="localhost")
+
+
+def head(port: int, path: str, number: int, credential: str = "", host: str = "") -> bytes:
     """Return a request like those of the load; `number` makes it distinct."""
     one = f"{number:016x}"
     authorization = f"Authorization: {credential}\r\n" if credential else ""
+    named = host or f"127.0.0.1:{port}"
     return (
-        f"GET {path}?item={number}&cursor={one} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Request-Id: {one}\r\n"
+        f"GET {path}?item={number}&cursor={one} HTTP/1.1\r\nHost: {named}\r\nX-Request-Id: {one}\r\n"
         f"traceparent: 00-{one}{one}-{one}-01\r\n{authorization}{FIELDS}\r\n"
     ).encode()
 

@@ -12,7 +12,7 @@ from bench.figures import Sample, mismatch
 from bench.load import Entry
 from bench.machine import busy_seconds
 from bench.peers import KINDS, Kind, Place, Started
-from bench.rows import CLOSED, MEMORY, ON, OPEN, Closed, Open
+from bench.rows import CLOSED, FORWARD, MEMORY, ON, OPEN, SESSIONS, Closed, Open
 from bench.upstream import SIZES, TOKEN
 
 if TYPE_CHECKING:
@@ -39,12 +39,21 @@ class Memory:
     stalled: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """What streams through CONNECT cost a fresh process: seconds of CPU per new TLS session, bytes per idle tunnel."""
+
+    session: float
+    tunnel: float
+
+
 @dataclass(slots=True)
 class Results:
     """All samples: by row, then by round, then by peer; what did not agree; what could not be measured."""
 
     loads: dict[str, list[dict[str, Sample]]] = field(default_factory=dict)
     memory: list[dict[str, Memory]] = field(default_factory=list)
+    sessions: list[dict[str, Sessions]] = field(default_factory=list)
     mismatches: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     # Of rows that fall short: microseconds per answer by where they go, by peer, by row.
@@ -80,9 +89,11 @@ class Bench:
                 self._row(row, [kind for kind in self._peers if _takes_part(kind, row)])
         for paced in OPEN:
             if paced.name in names:
-                self._row(paced, [kind for kind in self._peers if not kind.name.startswith("proxy-1000")])
+                self._row(paced, [kind for kind in self._peers if not kind.special])
         if MEMORY in names:
-            self._memory([kind for kind in self._peers if not kind.name.startswith("proxy-1000")])
+            self._memory([kind for kind in self._peers if not kind.special])
+        if SESSIONS in names:
+            self._sessions([kind for kind in self._peers if kind.name == FORWARD])
         return self.results
 
     def profile(self, bars: Iterable[Bar]) -> None:
@@ -99,7 +110,7 @@ class Bench:
                 self._say(f"{row.name}  looked where the time of {kind.name} goes")
 
     def _profile(self, row: Closed, peer: Started) -> dict[str, float]:
-        entry = peer.secured if row.tls else peer.plain
+        entry = _entry(row, peer)
         _apply(row, entry, min(_WARM_UP, self._seconds), self._place.cores.load)
         samples: list[Sample] = []
         parts = profile.shares(
@@ -116,7 +127,7 @@ class Bench:
                 started[DIRECT] = (Entry(self._upstream.ports.plain, credential=f"Bearer {TOKEN}"), None)
             for kind, fresh in self._start(kinds):
                 running.callback(fresh.stop)
-                started[kind.name] = (fresh.secured if row.tls else fresh.plain, fresh)
+                started[kind.name] = (_entry(row, fresh), fresh)
             rounds = self.results.loads[row.name] = []
             for number in range(-1, self._rounds):  # the first one warms up
                 samples: dict[str, Sample] = {}
@@ -202,6 +213,20 @@ class Bench:
         per_idle = self._fresh(kind, lambda fresh: streams.idle(fresh, count))
         return Memory(peer.ready_after, at_rest, highest.seen, per_idle, self._fresh(kind, streams.stalled))
 
+    def _sessions(self, kinds: list[Kind]) -> None:
+        for number in range(self._rounds):
+            found: dict[str, Sessions] = {}
+            for kind, peer in self._start(kinds):
+                try:
+                    found[kind.name] = Sessions(streams.sessions(peer), streams.tunnels(peer))
+                except (OSError, ValueError) as error:
+                    self.results.mismatches.append(f"{SESSIONS}, {kind.name}, round {number + 1}: {error}")
+                finally:
+                    peer.stop()
+            self.results.sessions.append(found)
+            costs = "  ".join(f"{each.session * 1e3:.2f}/{each.tunnel / 1024:.1f}" for each in found.values())
+            self._say(f"{SESSIONS} {number + 1}/{self._rounds}  ms per session/KiB per idle tunnel: {costs}")
+
     def _fresh(self, kind: Kind, look: Callable[[Started], float]) -> float:
         peer = Started(kind, self._place)
         try:
@@ -238,14 +263,22 @@ def default_peers() -> list[str]:
 
 
 def _apply(row: Closed | Open, entry: Entry, seconds: float, core: int) -> Loaded:
-    return load.closed(entry, row, seconds, core) if isinstance(row, Closed) else load.opened(entry, row, seconds, core)
+    if isinstance(row, Open):
+        return load.opened(entry, row, seconds, core)
+    return load.pulled(entry, row, seconds, core) if row.tunnel else load.closed(entry, row, seconds, core)
+
+
+def _entry(row: Closed | Open, peer: Started) -> Entry:
+    if isinstance(row, Closed) and row.tunnel:
+        return peer.tunnel
+    return peer.secured if row.tls else peer.plain
 
 
 def _takes_part(kind: Kind, row: Closed) -> bool:
     if row.only:
         return kind.name in row.only
     # The log costs the same per request at any number of connections: one number is enough.
-    return not kind.name.startswith("proxy-1000") and (kind.name != ON or row.connections == 64)
+    return not kind.special and (kind.name != ON or row.connections == 64)
 
 
 def _is_overrun(row: Closed | Open, name: str, sample: Sample) -> bool:

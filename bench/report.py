@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.figures import figure, ratio
 from bench.plot import chart
-from bench.rows import BARS, CLOSED, MEMORY, ROWS, TIMES, Closed, Measure, Outcome, Verdict, judge
+from bench.rows import BARS, CLOSED, MEMORY, ROWS, SESSIONS, TIMES, Closed, Measure, Outcome, Verdict, judge
 from bench.upstream import SIZES
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ def _values(bar: Bar, results: Results) -> list[dict[str, float]]:
     if bar.row == MEMORY:
         pick: Callable[[Memory], float] = _idle if bar.measure is Measure.IDLE else _stalled
         return [{name: pick(each) / 1024 for name, each in found.items()} for found in results.memory]
+    if bar.row == SESSIONS:
+        if bar.measure is Measure.SESSION:
+            return [{name: each.session * 1e3 for name, each in found.items()} for found in results.sessions]
+        return [{name: each.tunnel / 1024 for name, each in found.items()} for found in results.sessions]
     rounds = results.loads.get(bar.row, [])
     if bar.measure is Measure.RATE:
         return [{name: each.rate for name, each in found.items()} for found in rounds]
@@ -96,7 +100,7 @@ def bars(outcomes: Iterable[Outcome]) -> Iterable[str]:
     yield "| row | bar | measured | spread | |"
     yield "|---|--:|--:|--:|---|"
     for outcome in outcomes:
-        unit = TIMES if outcome.bar.against else "KiB"
+        unit = TIMES if outcome.bar.against else outcome.bar.measure.unit
         yield (
             f"| {outcome.bar.title} | {outcome.bar} | {_number(outcome.figure.median)} {unit} | "
             f"{_spread(outcome.figure)} | {_verdict(outcome.verdict)} |"
@@ -199,6 +203,7 @@ def _plain(
         },
         "profiles": results.profiles,
         "memory": [{name: asdict(each) for name, each in found.items()} for found in results.memory],
+        "sessions": [{name: asdict(each) for name, each in found.items()} for found in results.sessions],
     }
 
 

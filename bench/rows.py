@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 TOLERANCE: Final = 1.05
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 ALL_ROUTES: Final = 1000
+OFF: Final = "proxy"
+ON: Final = "proxy-log"
+FORWARD: Final = "proxy-forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Closed:
     connections: int
     tls: bool = False
     distinct: bool = True
+    tunnel: bool = False  # through a tunnel, whose bytes nobody looks at
     only: tuple[str, ...] = ()  # the peers it is about; empty: all
 
 
@@ -68,6 +72,18 @@ def _closed_rows() -> tuple[Closed, ...]:
             only=("proxy", "proxy-1000", "proxy-1000-all"),
         )
     )
+    rows += [
+        Closed("forward", "small answers, 64 connections, absolute form", "small", 64, only=(OFF, FORWARD)),
+        Closed(
+            "intercepted",
+            "small answers, 64 connections, intercepted, TLS upstream",
+            "small",
+            64,
+            tls=True,
+            only=(OFF, FORWARD),
+        ),
+        Closed("tunnel", "1 MiB, 16 tunnels", "1m", 16, tunnel=True, only=("haproxy-tcp", FORWARD)),
+    ]
     return tuple(rows)
 
 
@@ -77,9 +93,12 @@ OPEN: Final = (
     Open("open-tls", "small answers, 2,000 requests/s, TLS upstream", "small", 64, 2000, tls=True),
 )
 MEMORY: Final = "memory"
-QUICK: Final = ("small-64", "10k-64", "1m-64", "small-64-tls", "flat", "open", MEMORY)
+SESSIONS: Final = "sessions"
+QUICK: Final = (
+    "small-64", "10k-64", "1m-64", "small-64-tls", "flat", "forward", "intercepted", "tunnel", "open", MEMORY, SESSIONS,
+)  # fmt: skip
 ROWS: Final[tuple[Closed | Open, ...]] = (*CLOSED, *OPEN)
-NAMES: Final = (*(row.name for row in ROWS), MEMORY)
+NAMES: Final = (*(row.name for row in ROWS), MEMORY, SESSIONS)
 
 
 class Measure(Enum):
@@ -89,6 +108,13 @@ class Measure(Enum):
     RATE = "MB/s"
     IDLE = "KiB per idle stream"
     STALLED = "KiB per stalled stream"
+    SESSION = "ms of CPU per intercepted session"
+    TUNNEL = "KiB per idle tunnel"
+
+    @property
+    def unit(self) -> str:
+        """What a figure that is no ratio is counted in."""
+        return self.value.partition(" ")[0]
 
 
 class Verdict(Enum):
@@ -112,7 +138,7 @@ class Bar:
     at_least: bool = False
 
     def __str__(self) -> str:
-        unit = f"{TIMES} {self.against}" if self.against else "KiB"
+        unit = f"{TIMES} {self.against}" if self.against else self.measure.unit
         return f"{'≥' if self.at_least else '≤'} {self.limit:g} {unit}"
 
 
@@ -125,8 +151,6 @@ class Outcome:
     verdict: Verdict
 
 
-OFF: Final = "proxy"
-ON: Final = "proxy-log"
 BARS: Final = (
     Bar("small answers, CPU per request, log off", "small-64", OFF, Measure.CPU, "nginx", 2.0),
     Bar("small answers, CPU per request, log off", "small-64", OFF, Measure.CPU, "envoy", 0.7),
@@ -143,6 +167,11 @@ BARS: Final = (
     Bar("memory per idle keep-alive stream", MEMORY, OFF, Measure.IDLE, "", 6.0),
     Bar("memory per stalled stream", MEMORY, OFF, Measure.STALLED, "", 256.0),
     Bar("1,000 connections defined, one asked, CPU per request", "flat", "proxy-1000", Measure.CPU, OFF, 1.0),
+    Bar("absolute form, CPU per request", "forward", FORWARD, Measure.CPU, OFF, 1.15),
+    Bar("intercepted, kept alive, CPU per request", "intercepted", FORWARD, Measure.CPU, OFF, 2.0),
+    Bar("new intercepted session, leaf at hand", SESSIONS, FORWARD, Measure.SESSION, "", 5.0),
+    Bar("tunnels, MB/s", "tunnel", FORWARD, Measure.RATE, "haproxy-tcp", 0.9, at_least=True),
+    Bar("memory per idle tunnel", SESSIONS, FORWARD, Measure.TUNNEL, "", 20.0),
 )
 
 

@@ -1,4 +1,4 @@
-"""Streams that do nothing: many idle ones between requests, and some whose reader stands still within an answer."""
+"""Streams and what each costs: idle between requests, stalled within an answer, idle tunnels, fresh TLS sessions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from bench.load import ask, head, read_answer
+from bench.load import ask_at, head, read_answer
+from bench.pull import tunnel
 
 if TYPE_CHECKING:
     from bench.load import Entry
     from bench.peers import Started
 
 STALLED: Final = 100
+TUNNELS: Final = 1000
+SESSIONS: Final = 300
 _WARM: Final = 50  # requests before the first look, so that what is made once is made
 _SETTLE: Final = 5.0  # seconds at most for memory to stop growing
 _LOOK: Final = 0.1
@@ -45,9 +48,35 @@ def stalled(peer: Started, count: int = STALLED) -> float:
         return (_settled(peer) - before) / count
 
 
+def tunnels(peer: Started, count: int = TUNNELS) -> float:
+    """Return the bytes of resident memory per tunnel through which nothing has passed yet."""
+    entry = peer.tunnel
+    for _ in range(_WARM):
+        tunnel(entry.port, entry.target).close()
+    before = _settled(peer)
+    with ExitStack() as opened:
+        for _ in range(count):
+            opened.enter_context(tunnel(entry.port, entry.target))
+        return (_settled(peer) - before) / count
+
+
+def sessions(peer: Started, count: int = SESSIONS) -> float:
+    """Return the seconds of CPU per intercepted stream: CONNECT, a full handshake, one request, the end.
+
+    The host is the same each time, so that its leaf is at hand.
+    """
+    for _ in range(_WARM):
+        ask_at(peer.secured, "/small")
+    before = peer.process.cpu_seconds()
+    for _ in range(count):
+        if ask_at(peer.secured, "/small").status != 200:
+            raise ValueError("an intercepted session got no answer")
+    return (peer.process.cpu_seconds() - before) / count
+
+
 def _warm(peer: Started) -> int:
     for _ in range(_WARM):
-        ask(peer.plain.port, _place(peer.plain, "small"))
+        ask_at(peer.plain, "/small")
     return _settled(peer)
 
 

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.load import Entry, ask
-from bench.processes import Running
-from bench.rows import ALL_ROUTES
+from bench.load import Entry, ask_at
+from bench.processes import Running, module
+from bench.rows import ALL_ROUTES, FORWARD
 from bench.upstream import TOKEN, fill, free_ports
 
 if TYPE_CHECKING:
@@ -42,18 +42,27 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command and where its process will listen."""
+    """A command and where its process will listen.
+
+    `before` is run to its end first; `beside` runs as long as it does, on the load's core.
+    """
 
     command: list[str]
     plain: Entry
     secured: Entry
     environment: dict[str, str]
     logs: bool = False  # it writes lines to standard output, which something has to read
+    tunnel: Entry | None = None
+    before: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One peer. `find` returns its program or None; `idle` is how many idle streams it is given."""
+    """One peer. `find` returns its program or None; `idle` is how many idle streams it is given.
+
+    A `special` one takes part only in rows that name it.
+    """
 
     name: str
     title: str
@@ -62,6 +71,7 @@ class Kind:
     version: Callable[[str], str]
     launch: Callable[[Place, str, Path], Launch]
     idle: int = 10_000
+    special: bool = False
 
 
 class Started:
@@ -75,8 +85,16 @@ class Started:
         folder.mkdir(parents=True)
         folder.chmod(0o755)
         launch = kind.launch(place, program, folder)
-        self.plain, self.secured = launch.plain, launch.secured
+        self.plain, self.secured, self.tunnel = launch.plain, launch.secured, launch.tunnel or launch.plain
         self._parts = ExitStack()
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **launch.environment}
+        if launch.before:
+            done = subprocess.run(launch.before, check=False, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                raise RuntimeError(f"{launch.before[-1]} ended with {done.returncode}: {done.stderr[-500:]}")
+        if launch.beside:
+            beside = Running(launch.beside, place.cores.load, folder / "beside", environment={"PYTHONPATH": str(_ROOT)})
+            self._parts.callback(beside.stop)
         output = self._reader(place, folder) if launch.logs else None
         begun = time.perf_counter()
         self.process = Running(
@@ -104,7 +122,7 @@ class Started:
     def _wait(self, begun: float) -> None:
         while True:
             try:
-                status = ask(self.plain.port, f"{_first_route(self.plain)}/small", patience=_PATIENCE).status
+                status = ask_at(_first_route(self.plain), "/small", patience=_PATIENCE).status
             except OSError:
                 status = 0
             if status == 200:
@@ -117,7 +135,7 @@ class Started:
     def check(self) -> None:
         """Raise ValueError unless the peer relays what the others relay: target and ids as they came, TLS too."""
         for entry in (self.plain, self.secured):
-            reply = ask(entry.port, f"{_first_route(entry)}/echo")
+            reply = ask_at(_first_route(entry), "/echo")
             one = f"{1:016x}"
             expected = [f"GET /bench/echo?item=1&cursor={one}", one, f"00-{one}{one}-{one}-01", "acme-production"]
             if reply.status != 200 or reply.body.decode().splitlines() != expected:
@@ -128,8 +146,8 @@ class Started:
         self._parts.close()
 
 
-def _first_route(entry: Entry) -> str:
-    return f"{entry.prefix}0" if entry.routes else entry.prefix
+def _first_route(entry: Entry) -> Entry:
+    return replace(entry, prefix=f"{entry.prefix}0") if entry.routes else entry
 
 
 def ready_peers(wanted: list[str], place: Place) -> tuple[list[Kind], dict[str, str]]:
@@ -209,6 +227,13 @@ def _haproxy(place: Place, program: str, folder: Path) -> Launch:
     return Launch([program, "-db", "-f", str(file)], Entry(own), Entry(own_tls), {})
 
 
+def _haproxy_tcp(place: Place, program: str, folder: Path) -> Launch:
+    file, own, _ = _configured(place, folder, "haproxy-tcp.cfg")
+    # Nobody puts a credential on for those who look at nothing.
+    entry = Entry(own, credential=f"Bearer {TOKEN}")
+    return Launch([program, "-db", "-f", str(file)], entry, entry, {})
+
+
 def _envoy(place: Place, program: str, folder: Path) -> Launch:
     file, own, own_tls = _configured(place, folder, "envoy.yaml")
     words = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c", str(file)]
@@ -259,10 +284,29 @@ def _product(access: str, routes: int, turn: int) -> Callable[[Place, str, Path]
     return launch
 
 
+def _forward(place: Place, program: str, folder: Path) -> Launch:
+    """Start the product as a forward proxy, and beside it what takes wrk's streams through its tunnels."""
+    file, own, _ = _configured(place, folder, "iclient-proxy-forward.yaml", {"AUTHORITY": place.upstream.authority})
+    [adapter] = free_ports(1)
+    plain, tls = f"127.0.0.1:{place.upstream.plain}", f"localhost:{place.upstream.tls}"
+    product = [program, "-m", "proxy"]
+    return Launch(
+        [*product, "run", "--config", str(file)],
+        Entry(own, f"http://{plain}/bench"),
+        Entry(adapter, host=tls, secured=True),
+        {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(_ROOT)},
+        logs=True,
+        tunnel=Entry(own, credential=f"Bearer {TOKEN}", target=plain),
+        before=(*product, "ca", "init", "--domains", "localhost", "--config", str(file)),
+        beside=tuple(module("bench.adapter", str(adapter), str(own), tls)),
+    )
+
+
 def _product_kind(name: str, title: str, access: str, routes: int = 0, turn: int = 0) -> Kind:
     return Kind(
-        name, title, "make setup", _interpreter, _said("-m", "proxy", "version"), _product(access, routes, turn)
-    )
+        name, title, "make setup", _interpreter, _said("-m", "proxy", "version"), _product(access, routes, turn),
+        special=routes > 0,
+    )  # fmt: skip
 
 
 def _interpreter(place: Place) -> str | None:
@@ -288,5 +332,13 @@ KINDS: Final = (
     _product_kind("proxy-log", "this proxy, access log on", "true"),
     _product_kind("proxy-1000", f"this proxy, {ALL_ROUTES:,} connections defined, one asked", "false", ALL_ROUTES),
     _product_kind("proxy-1000-all", f"this proxy, {ALL_ROUTES:,} asked in turn", "false", ALL_ROUTES, ALL_ROUTES),
+    Kind(
+        "haproxy-tcp", "HAProxy, relaying bytes", "apt-get install haproxy",
+        _on_path("haproxy"), _said("-v"), _haproxy_tcp, special=True,
+    ),
+    Kind(
+        FORWARD, "this proxy, as a forward proxy", "make setup",
+        _interpreter, _said("-m", "proxy", "version"), _forward, special=True,
+    ),
 )  # fmt: skip
 PEERS: Final = tuple(kind.name for kind in KINDS)
