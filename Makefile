@@ -21,7 +21,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test bench schema lock clean
+.PHONY: help setup demo check test chaos bench schema lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ check: $(DEV_STAMP) ## lint, format, types, import floors, generated files
 
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+chaos: $(DEV_STAMP) ## kill, starve and crowd the proxy for half an hour (needs strace)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
 	$(BIN)/python -m bench $(BENCH)

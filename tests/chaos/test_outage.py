@@ -1,0 +1,21 @@
+import logging
+
+import pytest
+import structlog
+
+from tests.chaos.outage import at_random, figures, grid, lived
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.case("R-366")
+def test_no_request_fails_while_the_server_is_away_for_a_third_of_a_tokens_life():
+    outages = [*grid((60, 300, 7200), phases=5), *at_random(20, seed=3)]
+
+    assert figures([lived(outage) for outage in outages])[0].holds
