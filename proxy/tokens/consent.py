@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from proxy.errors import TokenUnavailable
 from proxy.oauth.device import INTERVAL, Device
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.oauth.grant import Authorization
+    from proxy.oauth.response import Issued
     from proxy.tokens.issuer import Issuer
     from proxy.tokens.journal import Journal
     from proxy.tokens.renewal import Renewal
@@ -48,7 +49,7 @@ class Consent:
         self._adopt = adopt
         self._drop = drop
         self._expect = expect
-        self._tasks: set[asyncio.Task[Failure | None]] = set()
+        self._tasks: set[asyncio.Task[Failure | None] | asyncio.Task[Issued | Failure]] = set()
         self._device: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -115,24 +116,34 @@ class Consent:
 
     async def _await_consent(self, device: Device) -> None:
         """Poll until the human has decided, or the code has expired (RFC 8628 §3.5)."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + device.expires_in
         interval = device.interval
         try:
-            async with asyncio.timeout(device.expires_in):
-                while True:
-                    await asyncio.sleep(interval)
-                    renewal = await self._issuer.poll(device.device_code)
-                    result = renewal.result
-                    if isinstance(result, Failure) and result.code == "slow_down":
-                        interval += INTERVAL
-                    elif isinstance(result, Failure) and result.outcome in _UNANSWERED:
-                        interval = max(interval, min(2 * interval, _LONGEST_INTERVAL))
-                    elif not isinstance(result, Failure) or result.remedy is not Remedy.WAIT:
-                        self._took(renewal)
-                        return
-        except TimeoutError:
+            while (left := end - loop.time()) > 0:
+                await asyncio.sleep(min(interval, left))
+                if interval >= left:
+                    break
+                poll = loop.create_task(self._poll(device), name=f"poll:{self._connection}")
+                self._tasks.add(poll)
+                poll.add_done_callback(self._tasks.discard)
+                result = await asyncio.shield(poll)
+                if not _undecided(result):
+                    return
+                if result.code == "slow_down":
+                    interval += INTERVAL
+                elif result.outcome in _UNANSWERED:
+                    interval = max(interval, min(2 * interval, _LONGEST_INTERVAL))
             self._journal.note("authorization_failed", "nobody entered the user code in time")
         finally:
             self._expect(0.0)
+
+    async def _poll(self, device: Device) -> Issued | Failure:
+        """Ask once, and take what comes: a task of its own, for what was granted is stored whatever ends meanwhile."""
+        renewal = await self._issuer.poll(device.device_code)
+        if not _undecided(renewal.result):
+            self._took(renewal)
+        return renewal.result
 
     def _took(self, renewal: Renewal) -> Failure | None:
         """Hand over what an authorization brought; one that brought nothing leaves everything as it is."""
@@ -145,3 +156,8 @@ class Consent:
         self._adopt(renewal)
         self._journal.note("authorized", "someone authorized this connection")
         return None
+
+
+def _undecided(result: Issued | Failure) -> TypeGuard[Failure]:
+    """Tell whether the human may still agree."""
+    return isinstance(result, Failure) and result.remedy is Remedy.WAIT
