@@ -40,6 +40,7 @@ from proxy.outbound.raw import RawStreams
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
+from proxy.tokens.discovery import Discoveries
 from proxy.tokens.retries import Retries
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import Sweep
@@ -131,6 +132,7 @@ class Workshop:
         self._limits = limits
         self._grants = grants
         self._retries = Retries(clock.monotonic)
+        self._discoveries = Discoveries(clock, limit=limits.token_answer)
         self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
@@ -192,6 +194,7 @@ class Workshop:
                 resolver=self._resolver,
                 retries=self._retries,
                 gate=self._gate,
+                discoveries=self._discoveries,
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
                 admin_base=lambda: self.admin_base,

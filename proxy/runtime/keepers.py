@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.oauth.redirect import redirect_url
 from proxy.outbound.token_endpoint import TokenEndpoint
 from proxy.tokens.correspondence import Sources
-from proxy.tokens.discovery import Discovery
+from proxy.tokens.discovery import Discoveries
 from proxy.tokens.issuer import BROUGHT, Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.lease import Ahead
@@ -45,6 +45,7 @@ def keeper_for(
     resolver: Resolver,
     retries: Retries | None = None,
     gate: Gate | None = None,
+    discoveries: Discoveries | None = None,
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
@@ -54,7 +55,7 @@ def keeper_for(
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
     spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
-    `retries` is where all keepers of the process wait for their turn after a failure.
+    `retries` is where all keepers of the process wait for their turn after a failure, `discoveries` what they share.
     `admin_base` tells where a browser finds the admin listener once it is bound.
     `gate` leads through the egress proxy, where there is one.
     `grants` is where grants outlive the process; without it they do not.
@@ -69,7 +70,7 @@ def keeper_for(
         connection,
         iclient,
         endpoint=endpoint,
-        discovery=Discovery(iclient, endpoint, clock, limit=limits.token_answer),
+        discovery=(discoveries or Discoveries(clock, limit=limits.token_answer)).of(iclient, endpoint),
         store=stored if stored is not None else MemoryStore(),
         clock=clock,
         sources=Sources(random.random, random.randbytes, lambda: redirect_url(iclient, connection, admin_base())),

@@ -64,15 +64,15 @@ def limits(**settings):
 
 
 @asynccontextmanager
-async def kept(connection, *, limits=LIMITS, clock=None, seed=1, resolver=None, retries=None, prefetch=0.05):
+async def kept(connection, *, limits=LIMITS, clock=None, seed=1, resolver=None, prefetch=0.05, **shared):
     keeper = keeper_for(
         connection,
         limits,
         clock=clock or PushedClock(),
         random=random.Random(seed),
         resolver=resolver or Resolver(),
-        retries=retries,
         prefetch=prefetch,
+        **shared,
     )
     try:
         yield keeper

@@ -1,9 +1,11 @@
 """What is looked up anew for each request: metadata, clocks, rotated files; and what is never asked."""
 
+import asyncio
 import base64
 import json
 import threading
 import time
+from contextlib import AsyncExitStack
 from email.utils import formatdate
 
 import pytest
@@ -12,15 +14,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from proxy.definitions.keys.signing_keys import private_key
-from proxy.definitions.models import Jwt, RequestOverride, SecretFile, TokenExchange
+from proxy.definitions.models import Jwt, RequestOverride, SecretFile, Tls, TokenExchange
+from proxy.definitions.templates.placeholders import literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import TokenUnavailable
 from proxy.oauth.grant import NO_GRANT
 from proxy.oauth.request import own_grant
 from proxy.secret import Secret
 from proxy.tokens.correspondence import Correspondent, Sources
-from proxy.tokens.discovery import KEPT, SOON
-from tests.support.authorization_server import AuthorizationServer, End, error, raw, respond, say, token
+from proxy.tokens.discovery import KEPT, SOON, Discoveries
+from tests.support.authorization_server import AuthorizationServer, End, error, raw, respond, say, token, when
 from tests.support.deadline import awaiting
 from tests.tokens.kept import PushedClock, connection_to, kept, token_of
 from tests.tokens.test_consent import code, refusal
@@ -36,8 +39,8 @@ def claims_of(text):
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
-def discovered(server, **client):
-    return connection_to(server, issuer=server.issuer, token_url=None, **client)
+def discovered(server, name="crm", **client):
+    return connection_to(server, name, issuer=server.issuer, token_url=None, **client)
 
 
 def metadata(server, **urls):
@@ -119,6 +122,64 @@ async def test_metadata_that_lead_nowhere_are_read_again_before_long():
 
         assert paths(server) == [OAUTH, "/token", "/token", OAUTH, "/new"]
         assert await token_of(keeper) == "from the new place"
+
+
+async def test_connections_of_one_issuer_share_what_it_says_and_those_that_trust_another_way_do_not():
+    discoveries = Discoveries(PushedClock(), limit=1024)
+    async with (
+        AuthorizationServer() as server,
+        kept(discovered(server, "one"), discoveries=discoveries) as one,
+        kept(discovered(server, "two", client_id=literal("other")), discoveries=discoveries) as two,
+        kept(discovered(server, "three", tls=Tls(server_name="other")), discoveries=discoveries) as three,
+        kept(
+            discovered(server, "four", valid_domains=(server.authority, "x.example")), discoveries=discoveries
+        ) as four,
+    ):
+        server.script(*[metadata(server)] * 3, at=OAUTH)
+        async with awaiting("all tokens"):
+            await asyncio.gather(one.renew(), two.renew())
+            assert paths(server) == [OAUTH, "/token", "/token"]
+            await asyncio.gather(three.renew(), four.renew())
+
+        assert sorted(paths(server)) == [*[OAUTH] * 3, *["/token"] * 4]
+
+
+async def test_an_issuer_that_is_away_is_asked_once_for_all_who_wait():
+    discoveries = Discoveries(PushedClock(), limit=1024)
+    gate = asyncio.Event()
+    async with AuthorizationServer() as server, AsyncExitStack() as after:
+        server.script(when(gate, raw(End.RESET)), at=OAUTH)
+        keepers = [
+            await after.enter_async_context(kept(discovered(server, f"c{n}"), discoveries=discoveries))
+            for n in range(20)
+        ]
+        renewals = [asyncio.create_task(keeper.renew(), name="renewing") for keeper in keepers]
+        await server.was_asked(1)
+        gate.set()
+        async with awaiting("all refusals"):
+            ends = await asyncio.gather(*renewals, return_exceptions=True)
+
+        assert {end.problem.code for end in ends} == {"token_unavailable"}
+        assert paths(server) == [OAUTH]
+
+
+async def test_who_leaves_while_metadata_are_read_takes_them_from_nobody():
+    discoveries = Discoveries(PushedClock(), limit=1024)
+    async with (
+        AuthorizationServer() as server,
+        kept(discovered(server, "stays"), discoveries=discoveries) as stays,
+    ):
+        server.script(raw(End.STALL), metadata(server), at=OAUTH)
+        async with kept(discovered(server, "leaves"), discoveries=discoveries) as leaves:
+            leaving = asyncio.create_task(leaves.renew(), name="leaving")
+            await server.was_asked(1)
+            renewal = asyncio.create_task(stays.renew(), name="staying")
+            await asyncio.sleep(0)
+        await asyncio.gather(leaving, return_exceptions=True)
+        async with awaiting("the other one's token"):
+            await renewal
+
+        assert paths(server) == [OAUTH, OAUTH, "/token"]
 
 
 async def test_revoking_asks_the_metadata_where():
