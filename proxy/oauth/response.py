@@ -110,10 +110,12 @@ def error_of(answer: EndpointAnswer, *, limit: int, now: float) -> Failure:
 
 
 def _described(failure: Failure, answer: EndpointAnswer, now: float) -> Failure:
+    server_time = http_date(answer.header("date"))
     return replace(
         failure,
-        server_time=http_date(answer.header("date")),
-        retry_after=retry_after(answer.header("retry-after"), now),
+        server_time=server_time,
+        # A moment is meant by the server's own clock.
+        retry_after=retry_after(answer.header("retry-after"), now if server_time is None else server_time),
         status=answer.status,
         content_type=_printable(answer.header("content-type"), 80),
         length=len(answer.body),

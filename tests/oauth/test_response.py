@@ -3,6 +3,7 @@ import hashlib
 import json
 import tracemalloc
 import zlib
+from email.utils import formatdate
 
 import brotli
 import pytest
@@ -397,6 +398,15 @@ def test_a_failure_carries_what_the_server_asks_for(status, written, seconds):
     assert result.retry_after == seconds
     assert result.remedy is Remedy.WAIT
     assert (result.outcome is Outcome.RATE_LIMITED) is (status == 429)
+
+
+@pytest.mark.case("T-65")
+@pytest.mark.parametrize("ahead", [-86400, -3600, 0, 3600])
+def test_a_moment_in_retry_after_is_meant_by_the_clock_of_the_server(ahead):
+    there = NOW + ahead
+    found = reading({}, 503, date=formatdate(there, usegmt=True), retry_after=formatdate(there + 40, usegmt=True))
+
+    assert found.retry_after == 40
 
 
 @pytest.mark.case("T-66", "T-67")
