@@ -212,7 +212,8 @@ def _accepted(life: Life, token: AccessToken) -> Life:
 def _landed(life: Life, event: Landed, at: Moment, policy: Policy) -> Life:
     usable = math.inf if event.lifetime is None else unusable_after(event.lifetime)
     life = replace(life, refreshable=event.refreshable)
-    if usable <= at.monotonic - event.asked_at.monotonic:
+    # The machine may have slept while the answer was on its way: only the wall clock knows.
+    if usable <= max(at.monotonic - event.asked_at.monotonic, at.wall - event.asked_at.wall):
         return _failed(life, Failure(Outcome.MALFORMED, "token_expired_on_arrival"), at, policy)
     before = None if isinstance(life.holding, Nothing) else life.holding.lease.token.value
     token = AccessToken(event.value, life.generation + 1, event.fields, event.callback)

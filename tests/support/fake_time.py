@@ -10,7 +10,7 @@ import selectors
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 T = TypeVar("T")
 
@@ -51,6 +51,14 @@ class FakeTime:
         self.settle()
         return task
 
+    def call(self, what: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Return what a function returns that has to be called on the loop."""
+
+        async def calling() -> T:
+            return what(*args, **named)
+
+        return self.run(calling())
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; it may not have to wait for time."""
         task = self.start(work, "run")
@@ -88,13 +96,18 @@ class FakeTime:
 
     def close(self) -> None:
         """Close the loop; nothing may be left of what ran on it."""
+        left = self.end()
+        assert not left, left
+
+    def end(self) -> list[str]:
+        """End whatever still runs, and close the loop; return the names of the tasks that had not ended."""
         left = asyncio.all_tasks(self.loop)
         for task in left:
             task.cancel()
-        self.settle()
+        self.loop.run_forever()
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
-        assert not left, left
+        return sorted(task.get_name() for task in left)
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -117,13 +117,13 @@ class Led:
             self.after(self.next_wake)
         assert self.flying
 
-    def land(self, lifetime=3600.0, value=None, *, seconds=0.0, refreshable=False):
-        """The renewal under way brings a token, after so many seconds."""
+    def land(self, lifetime=3600.0, value=None, *, seconds=0.0, asleep=0.0, refreshable=False):
+        """The renewal under way brings a token, after so many seconds, and those that the machine slept meanwhile."""
         self.fly()
         self.ended += 1
         asked_at = self.at
         self.now += seconds
-        self.wall += seconds
+        self.wall += seconds + asleep
         self.used = False
         secret = Secret(value or f"token-{next(self._names)}")
         self._step(Landed(secret, lifetime, asked_at, refreshable))

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.tokens.lease import Ahead, due_after, unusable_after
 from proxy.tokens.lifecycle import awaits_verdict
-from proxy.tokens.states import Cooldown, State, diagram
+from proxy.tokens.states import Cooldown, State, diagram, last_failure
 from tests.tokens.lives import INVALID_CLIENT, INVALID_GRANT, UNREACHABLE, Led, rate_limited
 
 # ------------------------------------------------------------------------------------------------------------- by time
@@ -231,6 +231,16 @@ def test_after_a_suspended_night_the_wall_clock_alone_retires_the_token():
     led.wall += 8 * 3600  # the monotonic clock stood still
 
     assert led.look() is None
+
+
+@pytest.mark.case("R-392")
+def test_a_token_that_came_while_the_machine_slept_has_expired_on_arrival():
+    led = Led()
+    led.wait()
+    led.land(3600, asleep=8 * 3600)
+
+    assert led.token is None
+    assert last_failure(led.life).code == "token_expired_on_arrival"
 
 
 # ------------------------------------------------------------------------------------------------------------ back-off
