@@ -179,3 +179,17 @@ class Play:
 
     def close(self):
         self.time.run(self.keeper.close())
+
+
+@contextmanager
+def played(**settings):
+    """A play of its own; nothing may be left of it."""
+    play = Play(**settings)
+    ended = False
+    try:
+        yield play
+        play.close()
+        ended = True
+    finally:
+        left = play.time.end()
+        assert not (ended and left), left

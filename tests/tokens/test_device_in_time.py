@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.tokens.played import Play
-
-KINDS = {"grant_type": "device_code"}
+from tests.tokens.played import played
 
 
 def begun(play, expires_in=600):
@@ -21,10 +19,8 @@ def begun(play, expires_in=600):
 
 @pytest.fixture
 def play():
-    played = Play(**KINDS)
-    yield played
-    played.close()
-    played.time.close()
+    with played(grant_type="device_code") as begun:
+        yield begun
 
 
 def test_a_poll_that_is_answered_after_the_code_has_expired_brings_the_grant_all_the_same(play):
