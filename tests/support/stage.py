@@ -183,6 +183,7 @@ class Stage:
         self._listening = {name: listen() for name in connections}
         self._connections = connections
         self._settings = settings
+        self.environment = {"CLIENT_SECRET": SECRET}
 
     def definitions(self) -> dict[str, Any]:
         """Return what the operator of this stage wrote."""
@@ -214,7 +215,7 @@ class Stage:
     async def start(self, folder: Path, *, serving: bool = True, environment: Mapping[str, str] | None = None) -> None:
         """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
-        variables = {"CLIENT_SECRET": SECRET, **(environment or {})}
+        variables = {**self.environment, **(environment or {})}
         self.process = await Process.start(self.definitions(), folder, variables, self._names)
         if not serving:
             return

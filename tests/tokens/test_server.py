@@ -247,6 +247,26 @@ async def test_an_assertion_is_signed_anew_by_the_servers_clock_when_ours_is_wro
         assert server.T == 3
 
 
+@pytest.mark.case("T-91", "R-391")
+@pytest.mark.parametrize("step", [3600, -3600, 86400, -86400])
+async def test_after_our_clock_was_set_an_assertion_is_signed_by_the_servers_clock_again(step):
+    clock = PushedClock()
+    async with AuthorizationServer() as server, kept(signer(server), clock=clock) as keeper:
+        server.script(
+            token(), error("invalid_client", 401, date=date(0)), token(), error("invalid_client", 401, date=date(0))
+        )
+        await keeper.renew()
+        clock.wall_ahead += step
+        await keeper.renew()
+        assert abs(keeper.skew + step) <= 2
+        clock.wall_ahead -= step
+        await keeper.renew()
+
+        issued = [claims_of(asked.form["client_assertion"])["iat"] - time.time() for asked in server.asked]
+        assert [round(seconds / 60) * 60 for seconds in issued] == [0, step, 0, -step, 0]
+        assert keeper.skew == 0.0
+
+
 @pytest.mark.case("T-91")
 @pytest.mark.parametrize("ahead", [10, None])
 async def test_an_assertion_is_not_tried_again_when_the_clocks_agree(ahead):
