@@ -1,7 +1,9 @@
 """Names into addresses, on threads of our own: a name that nobody answers for holds up only those who ask for it.
 
 `loop.getaddrinfo` shares one small pool between all names (and everything else that blocks): a few stalled lookups
-would stop every stream of the process.
+would stop every stream of the process. Here a lookup that stalls soon gives its place to another name, and a name that
+stalled last time has to do with a few places of its own: forty dead names, asked for again and again, cost the living
+ones nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +26,19 @@ if TYPE_CHECKING:
 ADDRESSES: Final = 16
 # resolv.conf's habit is 5 s for each server; who waits longer than one of them has a dead server in it.
 PATIENCE: Final = 5.0
-# One stalled lookup holds one thread until the C library gives up, so this many names may stall at once.
+# So many lookups at once of names that are not known to stall.
 THREADS: Final = 32
+# What takes longer than this has stalled; an answer from the other side of the world takes a quarter of it.
+STALLED: Final = 1.0
+# A stalled lookup holds its thread until the C library gives up, 10 s and more. So many of them there may be: half of
+# that for names that stalled before.
+STALLS: Final = 128
+# Names that are known to stall; who has more of them has another problem.
+REMEMBERED: Final = 4096
 
 AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
 _Answer = tuple[str, ...]
+_Key = tuple[str, int]
 
 
 class ResolveError(Refusal):
@@ -44,7 +54,7 @@ class Resolver:
     """Looks names up, each of them once at a time, at most 32 at once. Belongs to one event loop.
 
     `lookup` is `socket.getaddrinfo` or something like it; it runs on daemon threads, so that a stalled one does not
-    keep the process from ending. `patience` is in seconds.
+    keep the process from ending. `patience` and `stalled` (when a lookup gives up its place) are in seconds.
     """
 
     def __init__(
@@ -52,13 +62,22 @@ class Resolver:
         *,
         patience: float = PATIENCE,
         threads: int = THREADS,
+        stalled: float = STALLED,
         lookup: Callable[..., Sequence[AddressInfo]] = socket.getaddrinfo,
     ) -> None:
         self._patience = patience
         self._free = threads
+        self._stalled_after = stalled
         self._lookup = lookup
-        self._under_way: dict[tuple[str, int], asyncio.Future[_Answer | None]] = {}
-        self._queue: deque[tuple[str, int]] = deque()
+        self._under_way: dict[_Key, asyncio.Future[_Answer | None]] = {}
+        self._queue: deque[_Key] = deque()
+        # Names that stalled last time, and those of them that wait for a place.
+        self._slow: dict[_Key, None] = {}
+        self._slow_queue: deque[_Key] = deque()
+        # When each lookup began; a timer for each that has not stalled yet; how many have, or are expected to.
+        self._began: dict[_Key, float] = {}
+        self._timers: dict[_Key, asyncio.TimerHandle] = {}
+        self._stalls = 0
 
     async def resolve(self, host: str, port: int) -> tuple[str, ...]:
         """Return the addresses of `host` as IP literals, at least one, at most 16; raise `ResolveError`.
@@ -71,7 +90,7 @@ class Resolver:
         key = (host, port)
         if key not in self._under_way:
             self._under_way[key] = asyncio.get_running_loop().create_future()
-            self._queue.append(key)
+            (self._slow_queue if key in self._slow else self._queue).append(key)
             self._start()
         try:
             # Shielded: who gives up leaves the lookup to the others, and it ends when the C library ends it.
@@ -84,13 +103,31 @@ class Resolver:
         return addresses
 
     def _start(self) -> None:
-        while self._free and self._queue:
+        loop = asyncio.get_running_loop()
+        while self._free and self._queue and self._stalls < STALLS:
             self._free -= 1
             key = self._queue.popleft()
-            loop = asyncio.get_running_loop()
-            threading.Thread(target=self._run, args=(loop, key), name="resolve", daemon=True).start()
+            self._timers[key] = loop.call_later(self._stalled_after, self._stalled, key)
+            self._look(loop, key)
+        while self._slow_queue and self._stalls < STALLS // 2:
+            self._stalls += 1
+            self._look(loop, self._slow_queue.popleft())
 
-    def _run(self, loop: asyncio.AbstractEventLoop, key: tuple[str, int]) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
+        self._began[key] = loop.time()
+        threading.Thread(target=self._run, args=(loop, key), name="resolve", daemon=True).start()
+
+    def _stalled(self, key: _Key) -> None:
+        """Let others have the place of a lookup that takes too long."""
+        del self._timers[key]
+        self._free += 1
+        self._stalls += 1
+        self._slow[key] = None
+        if len(self._slow) > REMEMBERED:
+            del self._slow[next(iter(self._slow))]
+        self._start()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         """Look one name up; runs on a thread."""
         host, port = key
         try:
@@ -101,8 +138,15 @@ class Resolver:
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(self._ended, key, addresses)
 
-    def _ended(self, key: tuple[str, int], addresses: _Answer) -> None:
-        self._free += 1
+    def _ended(self, key: _Key, addresses: _Answer) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+            self._free += 1
+        else:
+            self._stalls -= 1
+        if asyncio.get_running_loop().time() - self._began.pop(key) < self._stalled_after:
+            self._slow.pop(key, None)
         future = self._under_way.pop(key)
         if not future.done():
             future.set_result(addresses)

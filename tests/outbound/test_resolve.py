@@ -95,6 +95,47 @@ async def test_a_stalled_name_times_out_and_stalls_nobody_else(names):
     assert len(ends) == 20
 
 
+@pytest.mark.case("T-53")
+async def test_more_stalled_names_than_threads_hold_up_another_name_for_a_moment_only(names):
+    resolver = Resolver(lookup=names, threads=4, stalled=0.05)
+    stalled = [asyncio.create_task(resolver.resolve(f"stalled{n}.example", 443), name=str(n)) for n in range(40)]
+    await asyncio.sleep(0)
+
+    async with awaiting("another name", 4):
+        assert await resolver.resolve("api.example", 443)
+    assert not any(task.done() for task in stalled)
+    names.stalled.set()
+    await asyncio.gather(*stalled, return_exceptions=True)
+
+
+@pytest.mark.case("T-53")
+async def test_names_that_stalled_before_have_places_of_their_own(names):
+    resolver = Resolver(lookup=names, threads=1, stalled=0.05, patience=0.2)
+    dead = [f"stalled{n}.example" for n in range(8)]
+
+    async def asked_for():
+        return await asyncio.gather(*(resolver.resolve(name, 443) for name in dead), return_exceptions=True)
+
+    assert {end.code for end in await asked_for()} == {"dns_timeout"}
+    names.stalled.set()
+    async with awaiting("the end of the lookups"):
+        while "dns_timeout" in {end.code for end in await asked_for()}:
+            pass
+    names.stalled.clear()
+    again = asyncio.create_task(asked_for(), name="again")
+    await asyncio.sleep(0)
+    names.asked.clear()
+
+    assert await resolver.resolve("api.example", 443)  # the one place for other names is free
+    assert set(names.asked) <= {"api.example", *dead}
+    assert {end.code for end in await again} == {"dns_timeout"}
+    names.names |= {name: ["192.0.2.1"] for name in dead}
+    names.stalled.set()
+    async with awaiting("names that are well again"):
+        while await asked_for() != [("192.0.2.1",)] * len(dead):
+            pass
+
+
 async def test_one_name_is_looked_up_once_at_a_time(names):
     names.names["stalled.example"] = ["192.0.2.9"]
     resolver = Resolver(lookup=names)
