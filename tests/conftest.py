@@ -5,8 +5,10 @@ With `CI_REQUIRE_ALL=1` nothing is left out: a missing program is a failure.
 
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,17 @@ def missing(tool: str) -> str:
         return "" if installed.is_dir() else f"run `npm ci` in tests/e2e/{AUTHORIZATION_SERVER.name}"
     if tool == "package index":
         return "" if os.environ.get("CI") else "set CI=true to let a test download packages"
+    if "::" in tool:
+        return "" if _perl_has(tool) else "perl does not have it here"
     return "" if program(tool) else "not on this machine"
+
+
+@cache
+def _perl_has(module: str) -> bool:
+    perl = program("perl")
+    if perl is None:
+        return False
+    return subprocess.run([perl, f"-M{module}", "-e", "1"], check=False, capture_output=True).returncode == 0
 
 
 def _needed(item: pytest.Item) -> list[str]:

@@ -38,10 +38,14 @@ CLIENTS: Final = (
     Client("node-http", "node", f"node {PROGRAMS}/client.mjs http $URL $FILE", ("node",)),
     Client("node-fetch", "node", f"node {PROGRAMS}/client.mjs fetch $URL $FILE", ("node",)),
     Client("java", "java", "java -cp $CLASSES Client $URL $FILE", ("java", "javac")),
-    Client("perl", "perl", f"perl {PROGRAMS}/client.pl $URL $FILE", ("perl", "IO::Socket::SSL")),
+    Client("perl", "perl", f"perl {PROGRAMS}/client.pl $URL $FILE", ("perl",)),
 )
 
 
-def parameters() -> list[object]:
+def parameters(*, https: bool = False) -> list[object]:
     """Return every client as a parameter that is left out where its programs are missing."""
-    return [pytest.param(each, id=each.name, marks=pytest.mark.needs(*each.needs)) for each in CLIENTS]
+    more = {"perl": ("IO::Socket::SSL",)} if https else {}
+    return [
+        pytest.param(each, id=each.name, marks=pytest.mark.needs(*each.needs, *more.get(each.name, ())))
+        for each in CLIENTS
+    ]

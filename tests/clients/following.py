@@ -32,7 +32,6 @@ def _needed(step: Step) -> tuple[str, ...]:
 async def followed(step: Step, stage: ClientStage, folder: Path) -> Said:
     """Save the step's files and run its commands, on the definitions of the stage."""
     step.save(folder)
-    await stage.prepared()
     admin = "{}:{}".format(*stage.process.admin)
     return await shell(
         step.script.replace("127.0.0.1:7489", admin), folder, CLIENT_SECRET=SECRET,

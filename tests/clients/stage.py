@@ -106,14 +106,11 @@ class ClientStage(Stage):
         return context
 
     def _connection(self, name: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        scheme = self.doors[name]
-        own = {
-            "base_url": f"{scheme}://{name}.example.com:PORT",
-            "replay": {"body_limit": "2MiB"},
-            **(
-                {"tls": {"ca": str(self.folder / "upstream-ca.pem")}} if scheme == "https" else {"allow_insecure": True}
-            ),
-        }
+        own: dict[str, Any] = {"base_url": f"{self.urls[name]}:PORT", "replay": {"body_limit": "2MiB"}}
+        if self.secured(name):
+            own["tls"] = {"ca": str(self.folder / "upstream-ca.pem")}
+        else:
+            own["allow_insecure"] = True
         return super()._connection(name, {**own, **extra})
 
     def write(self) -> Path:

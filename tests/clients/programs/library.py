@@ -1,37 +1,41 @@
 """An ordinary Python application: GET URL/first, then POST a file to URL/second, by one of four libraries."""
 
-import asyncio
 import sys
-import urllib.request
 from pathlib import Path
-
-import aiohttp
-import httpx
-import requests
 
 LIBRARY, URL, FILE = sys.argv[1:]
 CONTENT = Path(FILE).read_bytes()
 
 
 def by_requests():
+    import requests
+
     with requests.Session() as session:
         for answer in (session.get(f"{URL}/first"), session.post(f"{URL}/second", data=CONTENT)):
             yield answer.status_code, answer.text
 
 
 def by_httpx():
+    import httpx
+
     with httpx.Client() as client:
         for answer in (client.get(f"{URL}/first"), client.post(f"{URL}/second", content=CONTENT)):
             yield answer.status_code, answer.text
 
 
 def by_urllib():
+    import urllib.request
+
     for asked in (f"{URL}/first", urllib.request.Request(f"{URL}/second", CONTENT)):
         with urllib.request.urlopen(asked) as answer:
             yield answer.status, answer.read().decode()
 
 
 def by_aiohttp():
+    import asyncio
+
+    import aiohttp
+
     async def ask():
         async with aiohttp.ClientSession(trust_env=True) as session:
             for asked in (session.get(f"{URL}/first"), session.post(f"{URL}/second", data=CONTENT)):
