@@ -324,4 +324,6 @@ def _credentials(values: dict[str, Any], registration: Registration | None, path
 def _hosts(values: dict[str, Any], url: str | UrlTemplate) -> tuple[str, ...]:
     if "hosts" in values:
         return tuple(claim.lower() for claim in values["hosts"])
-    return (domains.parse_url(url).host,) if isinstance(url, str) else ()
+    if isinstance(url, str):
+        return (domains.parse_url(url).host,)
+    return (domains.canonical_host(url.host.text),) if url.origin is None and url.host.plain else ()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _LATER: Final = (
     ("connection", "token"),
     ("connection", "callback"),
+    ("connection", "base_url"),  # itself a template, which is looked at after the others
     ("authorization",),
     ("iclient", "jwt"),
     ("iclient", "redirect_url"),

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from tests.support.client import Client, Response
-from tests.support.scripts import OK_BODY, replies, response
+from tests.support.scripts import OK_BODY, replies, response, tunnels
 from tests.support.stage import Case
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -214,6 +214,53 @@ async def test_a_refused_token_is_renewed_and_the_request_sent_again(case: Case)
     assert credentials(case) == own(case, 2)
 
 
+@pytest.mark.connection(
+    base_url="http://localhost:PORT/{{{connection.token.fields.tenant}}}",
+    headers={"X-Base": "{{{connection.base_url}}}", "X-Tenant": "{{{connection.token.fields.tenant}}}"},
+)
+async def test_headers_that_come_with_the_token_are_set_and_the_target_stays(case: Case):
+    case.stage.tokens.members[case.name] = {"tenant": "acme"}
+    client = await application(case)
+    for number in (1, 2):
+        assert (await client.ask(request(case, target=b"/x", host=b"localhost"))).status == 200
+        seen = case.upstream.requests[number - 1]
+        assert (seen.target, seen.values(b"x-tenant")) == (b"/x", [b"acme"])
+        assert seen.values(b"x-base") == [b"http://localhost:%d/acme" % case.upstream.port]
+    assert len(case.upstream.streams) == 1
+
+
+@pytest.mark.connection(allowed_methods=["GET"], allowed_paths=["/v1"])
+async def test_what_a_connection_does_not_allow_is_refused_here_too(case: Case):
+    for raw in (request(case, method=b"DELETE", target=b"/v1"), request(case, target=b"/v2")):
+        assert await refused(case, raw) == (403, "not_allowed")
+    assert await refused(case, request(case, target=b"/v1/../v2")) == (400, "bad_request")
+    assert (await ask(case, request(case, target=b"/v1/x"))).status == 200
+    case.good = case.request(target=b"/v1/afterwards")
+
+
+@pytest.mark.case("D-146")
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"localhost"])
+async def test_fields_that_point_elsewhere_pass_and_nobody_follows_them(case: Case, host: bytes):
+    fields = [b'Alt-Svc: h2="other.example:443"', b"Refresh: 0; url=http://other.example/", b"Link: </a>; rel=preload"]
+    case.upstream.answers(replies(response(OK_BODY, *fields)))
+    answered = await ask(case, request(case, host=host))
+    for field in fields:
+        name, _, value = field.partition(b": ")
+        assert answered.values(name) == [value]
+    assert case.upstream_requests == 1
+
+
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"localhost"])
+async def test_an_upgrade_becomes_a_tunnel(case: Case, host: bytes):
+    case.upstream.answers(tunnels())
+    client = await application(case)
+    await client.send(request(case, b"Connection: Upgrade", b"Upgrade: websocket", host=host))
+    assert (await client.response(upgrade=True)).status == 101
+    await client.send(b"ping")
+    assert await client.read_exactly(4) == b"ping"
+    assert credentials(case) == (own(case) if host == b"127.0.0.1" else [])
+
+
 # Fields
 
 
@@ -314,6 +361,27 @@ async def test_an_unclaimed_host_that_is_not_there_is_an_own_answer(case: Case):
 )
 async def test_no_request_goes_to_a_metadata_service(case: Case, url: bytes):
     assert await refused(case, case.raw(b"GET %s HTTP/1.1" % url, b"Host: x")) == (403, "destination_prohibited")
+
+
+@pytest.mark.case("F-245", "F-248")
+@pytest.mark.parametrize(
+    "host", [b"0.0.0.0", b"[::]", b"224.0.0.1", b"255.255.255.255", b"[ff02::1]", b"[::ffff:169.254.1.1]"]
+)
+async def test_no_request_goes_where_no_host_can_be(case: Case, host: bytes):
+    raw = case.raw(b"GET http://%s:80/ HTTP/1.1" % host, b"Host: x")
+    assert await refused(case, raw) == (403, "destination_prohibited")
+
+
+@pytest.mark.case("F-257", "A-354")
+@pytest.mark.parametrize("host", [b"127.0.0.1", b"localhost", b"127.9.9.9", b"0.0.0.0", b"[::ffff:127.0.0.1]"])
+async def test_nobody_reaches_our_own_listeners_by_way_of_us(case: Case, host: bytes):
+    process = case.stage.process
+    for _, port in (process.admin, process.reverse, process.listening["forward"][0]):
+        for line in (b"GET http://%s:%d/" % (host, port), b"POST http://%s:%d/quitquitquit" % (host, port)):
+            answered = await ask(case, case.raw(line + b" HTTP/1.1", b"Host: localhost", b"Content-Length: 0"))
+            codes = {"destination_prohibited"} if host == b"0.0.0.0" else {"proxy_loop_detected"}
+            assert answered.code in codes
+    assert process.logged("draining") == []
 
 
 async def test_an_https_url_that_nobody_claims_has_to_come_by_connect(case: Case):

@@ -16,7 +16,7 @@ from proxy.definitions.models import (
     Timeouts,
 )
 from proxy.definitions.settings import Limits, Span, TcpBind, UnixBind
-from proxy.definitions.templates.placeholders import literal
+from proxy.definitions.templates.placeholders import compile_template, literal
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import DefinitionsError
 from proxy.secret import Secret
@@ -444,3 +444,25 @@ connections:
     assert (a.iclient.name, a.iclient.client_id.text, a.route.host) == ("a", "shared", "crm.example")
     assert (b.iclient, b.route.host) == (None, None)
     assert (c.iclient.client_id.text, c.iclient.token_url.text, c.route) == ("own", "https://auth.acme.com/t", None)
+
+
+def test_a_header_that_names_base_url_waits_for_it(folder):
+    header = "{{{connection.base_url}}}"
+
+    assert connection(folder, with_connection(f'headers: {{X-Base: "{header}"}}')).headers == (
+        ("X-Base", compile_template(header)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "hosts"),
+    [
+        ("https://API.acme.com./v1", ("api.acme.com",)),
+        ("https://API.acme.com/{{{connection.token.fields.tenant}}}", ("api.acme.com",)),
+        ("https://{{{connection.token.fields.tenant}}}.acme.com", ("*.acme.com",)),
+    ],
+)
+def test_a_connection_claims_the_host_of_base_url_unless_it_says_which(folder, base_url, hosts):
+    written = with_connection('hosts: ["*.acme.com"]') if hosts == ("*.acme.com",) else ONE
+
+    assert connection(folder, written.replace("https://api.acme.com", f'"{base_url}"')).hosts == hosts
