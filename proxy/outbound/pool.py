@@ -25,14 +25,19 @@ _BEFORE_THEIRS: Final = 1.0  # seconds: we let go of an idle stream before the u
 
 
 class StreamLimit:
-    """The streams of all pools together. At the limit an idle one is closed, else the next request waits in line."""
+    """The streams of all pools together. At the limit an idle one is closed, else the next request waits in line.
 
-    __slots__ = ("_limit", "_open", "pools")
+    `line` are the pools that asked for a place in vain, the first one first: with a pool for each origin that some
+    application named there may be thousands, and a stream that ends must not have to look at all of them.
+    """
+
+    __slots__ = ("_limit", "_open", "line", "pools")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open = 0
         self.pools: list[Pool] = []
+        self.line: dict[Pool, None] = {}
 
     def claim(self) -> bool:
         """Reserve a place, by closing an idle stream of some pool if need be."""
@@ -44,11 +49,10 @@ class StreamLimit:
     def free(self) -> None:
         """Return a place; whoever waits for one may dial now."""
         self._open -= 1
-        if self._open < self._limit:
-            for pool in self.pools:
-                if pool.wants_more():
-                    pool.dial_for_waiters()
-                    return
+        while self.line and self._open < self._limit:
+            pool = next(iter(self.line))
+            del self.line[pool]
+            pool.dial_for_waiters()
 
 
 class Pool:
@@ -156,7 +160,10 @@ class Pool:
 
     def dial_for_waiters(self) -> None:
         """Dial one stream for each waiting request, as far as the limit lets."""
-        while self.wants_more() and self._limit.claim():
+        while self.wants_more():
+            if not self._limit.claim():
+                self._limit.line[self] = None
+                return
             task = self._loop.create_task(self._dial(), name=f"dial for {self.name}")
             self._dials.add(task)
 
@@ -223,6 +230,7 @@ class Pool:
     def _leave(self) -> None:
         if self in self.sweep.members:
             self._limit.pools.remove(self)
+            self._limit.line.pop(self, None)
             self.sweep.members.discard(self)
 
     def _leave_if_unused(self) -> None:

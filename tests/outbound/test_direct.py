@@ -4,15 +4,20 @@ import asyncio
 import ipaddress
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
 
 import pytest
 
+from proxy.definitions.models import Timeouts
 from proxy.definitions.settings import Deny
 from proxy.errors import Refusal
 from proxy.outbound.destinations import Destinations
-from proxy.outbound.dial import reach
+from proxy.outbound.dial import Dialler, reach
 from proxy.outbound.direct import Direct
+from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.resolve import Resolver
+from proxy.wire.request import HeadLimits
+from proxy.wire.sweep import Sweep
 from tests.support.deadline import eventually
 
 DENIED = Destinations((Deny(network=ipaddress.ip_network("127.0.0.2/32")),))
@@ -32,9 +37,9 @@ class Names:
 
 
 @asynccontextmanager
-async def listening(*addresses):
+async def listening(*addresses, keep=False):
     """Listen on the same port of each address; yield the port and who was reached, in order."""
-    reached = []
+    reached, kept = [], []
     async with AsyncExitStack() as stack:
         with socket.create_server((addresses[0], 0)) as first:
             port = first.getsockname()[1]
@@ -42,12 +47,16 @@ async def listening(*addresses):
 
             def accept(_, writer, address=address):
                 reached.append(address)
-                writer.close()
+                kept.append(writer)
+                if not keep:
+                    writer.close()
 
             server = await asyncio.start_server(accept, address, port)
             stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
         yield port, reached
+        for writer in kept:
+            writer.close()
 
 
 async def dial(names, port, destinations=DENIED, *, claimed=False):
@@ -59,6 +68,22 @@ async def dial(names, port, destinations=DENIED, *, claimed=False):
         return address
 
     return await reach(way, "rebinding.example", port, 5.0, attempt)
+
+
+async def waited(pool):
+    """Wait for the next stream of the pool, as an exchange does."""
+    opened = asyncio.get_running_loop().create_future()
+
+    class Waiting:
+        def opened(self, stream):
+            opened.set_result(stream)
+
+        def broken(self, refusal):
+            opened.set_exception(refusal)
+
+    pool.open(Waiting())
+    async with asyncio.timeout(5):
+        return await opened
 
 
 async def arrived(reached):
@@ -103,6 +128,28 @@ async def test_a_name_that_changes_its_mind_after_the_lookup_is_not_asked_again(
         assert (first, names.lookups) == ("127.0.0.3", 2)
         assert refused.value.problem.code == "destination_prohibited"
         assert await arrived(reached) == ["127.0.0.3"]
+
+
+@pytest.mark.case("F-251")
+async def test_a_stream_at_rest_is_used_again_though_its_name_leads_elsewhere_now():
+    names = Names(["127.0.0.3"], ["127.0.0.2"])
+    loop = asyncio.get_running_loop()
+    async with listening("127.0.0.2", "127.0.0.3", keep=True) as (port, reached):
+        way = Direct(Resolver(lookup=names.look_up), lambda: DENIED, claimed=False)
+        dialler = Dialler(way, "rebinding.example", port, None, "")
+        limits = HeadLimits(65536, 16384, 128, 16384)
+        pool = Pool("-", loop, dialler, Timeouts(), limits, StreamLimit(10), Sweep(loop, monotonic), 30.0)
+        stream = await waited(pool)
+        pool.released(stream)
+        again = pool.take()
+        with pytest.raises(Refusal) as refused:
+            await waited(pool)
+
+        assert again is stream
+        assert refused.value.problem.code == "destination_prohibited"
+        assert await arrived(reached) == ["127.0.0.3"]
+        stream.close()
+        await pool.close()
 
 
 @pytest.mark.case("F-257")

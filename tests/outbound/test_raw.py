@@ -261,6 +261,20 @@ async def test_a_destination_that_swallows_streams_is_a_timeout(black_hole):
     assert surroundings.counters.tunnels_open == 0
 
 
+@pytest.mark.case("F-255")
+async def test_an_application_that_leaves_ends_the_dial(black_hole):
+    client, streams = Application(), streams_of()
+    connect, surroundings = connect_to(black_hole, client, streams)
+    connect.start(b"")
+    [dial] = [task for task in asyncio.all_tasks() if task.get_name() == "dial for a tunnel"]
+    connect.client_left()
+    await asyncio.wait([dial])
+
+    assert dial.cancelled()
+    assert surroundings.counters.tunnels_open == 0
+    assert surroundings.unmatched.requests == {499: 1}
+
+
 @pytest.mark.case("F-256")
 async def test_one_tunnel_too_many_is_not_dialled():
     with socket.create_server(("127.0.0.1", 0)) as listener:
