@@ -95,11 +95,15 @@ class AuthErrors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """`ca`, `client_cert` and `client_key` are PEM text (the loader has read the files)."""
+    """`ca`, `client_cert` and `client_key` are PEM text (the loader has read the files).
+
+    `client_cert_ends` is when the client certificate expires, in wall seconds.
+    """
 
     ca: str | None = None
     client_cert: str | None = None
     client_key: Secret | None = None
+    client_cert_ends: float | None = None
     server_name: str | None = None
     verify: bool = True
 

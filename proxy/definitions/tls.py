@@ -47,8 +47,9 @@ def tls_of(fields: Fields, reading: Reading) -> Tls:
     for one, other in (("client_cert", "client_key"), ("client_key", "client_cert")):
         if one in block and other not in block:
             reading.fault(block.nodes[one], "missing_key", f"{one} needs {other} beside it", block.path(other))
+    ends: float | None = None
     if "client_cert" in values and "client_key" in values:
-        check_pair(
+        ends = check_pair(
             block.nodes["client_cert"],
             values["client_cert"],
             block.nodes["client_key"],
@@ -57,7 +58,7 @@ def tls_of(fields: Fields, reading: Reading) -> Tls:
             prefix="client_certificate",
         )
     key: KeyText | None = values.get("client_key")
-    return Tls(**{**values, "client_key": key.pem if key else None})
+    return Tls(**{**values, "client_key": key.pem if key else None, "client_cert_ends": ends})
 
 
 def may_be_insecure(fields: Fields) -> bool:

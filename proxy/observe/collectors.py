@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _STATES: Final = tuple(state.value for state in State)
 _OUTCOMES: Final = tuple(outcome.value for outcome in Outcome)
 _PREFIX: Final = "iclient_proxy_"
+_CERTIFICATE: Final = "client_certificate_expiry_timestamp_seconds"
 # A histogram of so many connections is rendered in about 0.3 ms.
 _STEP: Final = 50
 _PLAIN: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -70,7 +71,8 @@ class Watched:
     """One connection as a scrape sees it.
 
     `rules` are the names of its rules, `grants` those its token requests may have. `token` and `requests` are None for
-    a connection that needs no token.
+    a connection that needs no token. `certificates` are the client certificates it shows, by the peer that sees them
+    (`authorization_server`, `upstream`), each with its end in wall seconds.
     """
 
     counters: ConnectionCounters
@@ -78,6 +80,7 @@ class Watched:
     grants: tuple[str, ...] = ()
     token: Callable[[], TokenView] | None = None
     requests: TokenRequests | None = None
+    certificates: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -195,6 +198,7 @@ def _of_connections(text: _Text, watched: Sequence[Watched]) -> Iterator[Iterabl
         ("token_request_duration_seconds", "histogram", "Time of a token request.", _token_duration, with_token),
         ("token_expiry_timestamp_seconds", "gauge", "When the access token expires.", _token_expiry, with_token),
         ("as_clock_skew_seconds", "gauge", "The authorization server's clock minus ours.", _clock_skew, with_token),
+        (_CERTIFICATE, "gauge", "When a client certificate expires, by who is shown it.", _certificates, watched),
         ("token_state", "gauge", "1 for the state the token is in.", _token_state, watched),
     )
     for name, kind, about, lines, members in families:
@@ -251,6 +255,11 @@ def _token_expiry(_: _Text, of: Watched) -> Iterator[str]:
 def _clock_skew(_: _Text, of: Watched) -> Iterator[str]:
     if of.token is not None:
         yield f'{_PREFIX}as_clock_skew_seconds{{connection="{of.counters.connection}"}} {of.token().skew:.3f}\n'
+
+
+def _certificates(_: _Text, of: Watched) -> Iterator[str]:
+    for peer, end in of.certificates:
+        yield f'{_PREFIX}{_CERTIFICATE}{{connection="{of.counters.connection}",peer="{peer}"}} {end:.3f}\n'
 
 
 def _token_state(_: _Text, of: Watched) -> Iterator[str]:

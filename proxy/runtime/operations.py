@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from proxy.admin.ports import Authorizations, TestResult
+    from proxy.definitions.models import Connection
     from proxy.exchange.surroundings import Surroundings
     from proxy.histogram import Histogram
     from proxy.runtime.assemble import Part
@@ -158,8 +159,9 @@ def _status(part: Part, *, forgets: bool) -> ConnectionStatus:
 def _watched(part: Part) -> Watched:
     rules = tuple(rule.name for rule in part.connection.auth_errors.any)
     keeper = part.keeper
+    certificates = _certificates(part.connection)
     if keeper is None:
-        return Watched(part.plan.counters)
+        return Watched(part.plan.counters, certificates=certificates)
     counters = keeper.counters
     grants = tuple(dict.fromkeys(grant for grant, _ in counters.requests))
     return Watched(
@@ -168,4 +170,15 @@ def _watched(part: Part) -> Watched:
         grants=grants,
         token=lambda: _TokenView(keeper.snapshot(), keeper.skew),
         requests=_TokenRequests(counters),
+        certificates=certificates,
     )
+
+
+def _certificates(connection: Connection) -> tuple[tuple[str, float], ...]:
+    """Return when the client certificates of a connection expire, by who is shown them."""
+    iclient = connection.iclient
+    ends = {
+        "authorization_server": None if iclient is None else iclient.tls.client_cert_ends,
+        "upstream": connection.tls.client_cert_ends,
+    }
+    return tuple((peer, end) for peer, end in ends.items() if end is not None)

@@ -134,6 +134,20 @@ async def test_exactly_one_state_is_one_and_a_connection_without_token_says_so(a
 
 
 @BOTH
+@pytest.mark.case("T-401")
+async def test_the_end_of_each_client_certificate_is_there_by_who_is_shown_it(accept):
+    plain = Watched(ConnectionCounters("plain"), certificates=(("upstream", 1767323046.0),))
+    both = crm(certificates=(("authorization_server", 1767323045.5), ("upstream", 1767323047.0)))
+    samples = await samples_of([Watched(ConnectionCounters("-")), both, plain], accept=accept)
+
+    name = "client_certificate_expiry_timestamp_seconds"
+    assert value(samples, name, connection="crm", peer="authorization_server") == 1767323045.5
+    assert value(samples, name, connection="crm", peer="upstream") == 1767323047.0
+    assert value(samples, name, connection="plain", peer="upstream") == 1767323046.0
+    assert len([labels for found, labels in samples if found == f"iclient_proxy_{name}"]) == 3
+
+
+@BOTH
 async def test_versions_and_the_process_itself_are_there(accept):
     samples = await samples_of([], accept=accept)
 

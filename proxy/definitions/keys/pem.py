@@ -106,14 +106,14 @@ def private_key(node: Node, pem: str, reading: Reading, *, encrypted: str = "tls
 
 def check_pair(
     cert: Node, cert_pem: str, key: Node, public: bytes, reading: Reading, *, prefix: str = "tls_certificate"
-) -> None:
+) -> float | None:
     """Fault where the certificate can't be read, has expired or is not begun yet, or has another `public` key.
 
-    The codes begin with `prefix`. One that expires soon is a warning.
+    The codes begin with `prefix`. One that expires soon is a warning. Return when it expires, in wall seconds.
     """
     chain = _certificates(cert, cert_pem, reading)
     if not chain:
-        return
+        return None
     leaf = chain[0]
     if _public(leaf) != public:
         reading.fault(key, f"{prefix}_mismatch", "the private key does not belong to the certificate")
@@ -125,6 +125,7 @@ def check_pair(
         reading.fault(cert, f"{prefix}_not_yet_valid", message)
     elif end.timestamp() <= reading.now + SOON:
         reading.warn(cert, f"{prefix}_expires_soon", f"the certificate expires on {end:%Y-%m-%d}; renew it before")
+    return end.timestamp()
 
 
 def check_belongs(cert: Node, cert_pem: str, public: bytes, reading: Reading) -> None:
