@@ -31,9 +31,7 @@ async def _kills(options: argparse.Namespace) -> list[Figure]:
     hunts = []
     for grace in (False, True):
         with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-            folder = Path(name)
-            store = {"kind": "file", "path": str(folder / "grants")}
-            async with kills.victim_on(folder, store, grace=grace) as victim:
+            async with kills.victim_on_disk(Path(name), grace=grace) as victim:
                 hunts.append(
                     await kills.hunt(victim, kills.ON_DISK, max(1, options.kills // 2), seed=options.seed + grace)
                 )

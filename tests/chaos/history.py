@@ -8,7 +8,7 @@ never came that far.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Happened:
-    """One line of the history: tokens are known by the family that grew from a seed, and by their generation."""
+    """One line of the history: tokens are known by the family that grew from a seed, and by their generation.
+
+    `at` is the server's time in seconds, `by` the replica that sent the request, where it says so.
+    """
 
     kind: Kind
     family: str
     generation: int
+    at: float = field(default=0.0, compare=False)
+    by: str = field(default="", compare=False)
 
 
 Token = tuple[str, int]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.figures import Figure
 from tests.chaos.history import Kind, Verdict, judge
+from tests.chaos.relay import Cut, Relay
 from tests.chaos.rotation import Hold, RotatingServer, parts
 from tests.chaos.tracing import killed_at
 from tests.support.client import Client
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.client import Response
+    from tests.support.redis_server import RedisServer
 
 KEY: Final = base64.b64encode(bytes(range(32))).decode()
 # How often it is asked again where nothing may be asked of the server any more.
@@ -65,6 +67,7 @@ class Victim:
     server: RotatingServer
     upstream: Upstream
     store: dict[str, Any]
+    relay: Relay | None = None
     families: int = 0
     family: str = ""
     seed: str = ""
@@ -132,7 +135,8 @@ class Victim:
         }
         return {
             "listeners": {"reverse": {"bind": "127.0.0.1:0"}, "admin": {"bind": "127.0.0.1:0"}},
-            "limits": {"backoff": {"min": "10ms", "max": "1s"}},
+            # In Redis a turn outlives its holder by `token_total` and 5 s, and the next start waits for its end.
+            "limits": {"backoff": {"min": "10ms", "max": "1s"}, "token_total": "3s"},
             "shutdown": {"drain_delay": "10ms", "grace": "1s"},
             "store": self.store,
             "connections": {"crm": crm},
@@ -229,6 +233,27 @@ async def _reached(event: asyncio.Event) -> None:
         await event.wait()
 
 
+async def _save_lost(victim: Victim) -> None:
+    await _cut(victim, Cut.COMMANDS)
+
+
+async def _reply_lost(victim: Victim) -> None:
+    await _cut(victim, Cut.REPLIES)
+
+
+async def _cut(victim: Victim, cut: Cut) -> None:
+    """The answer comes, and the process dies while it waits for Redis to have kept it."""
+    relay = victim.relay
+    assert relay is not None
+    async with _committed(victim) as hold:
+        relay.lose(cut)
+        hold.answer.set()
+        async with awaiting("a save"):
+            await relay.saving.wait()
+        victim.process.signal(signal.SIGKILL)
+    relay.lose(Cut.NOTHING)
+
+
 ANYWHERE: Final = (
     Way(Point.UNSENT, "at connect()", _at_connect, committed=False),
     Way(Point.SENT, "the server forgets it", _forgotten, committed=False),
@@ -243,6 +268,11 @@ ON_DISK: Final = (
     Way(Point.RECEIVED, "at rename()", _at_rename, committed=True),
     Way(Point.STORED, "at fsync() of the folder", _at_second_sync, committed=True, stored=True),
     Way(Point.STORED, "folder synced", _synced, committed=True, stored=True),
+)
+IN_REDIS: Final = (
+    *ANYWHERE,
+    Way(Point.RECEIVED, "Redis never hears of it", _save_lost, committed=True),
+    Way(Point.STORED, "Redis has it, its reply is lost", _reply_lost, committed=True, stored=True),
 )
 
 # ------------------------------------------------------------------------------------------------------------ the hunt
@@ -320,13 +350,30 @@ async def _serves(victim: Victim, generation: int, words: str) -> None:
 
 
 @asynccontextmanager
-async def victim_on(folder: Path, store: dict[str, Any], *, grace: bool) -> AsyncIterator[Victim]:
-    """Open a server and an upstream for one hunt."""
+async def victim_on_disk(folder: Path, *, grace: bool) -> AsyncIterator[Victim]:
+    """Have a victim with a store below its folder."""
+    async with _victim(folder, {"kind": "file", "path": str(folder / "grants")}, grace=grace) as victim:
+        yield victim
+
+
+@asynccontextmanager
+async def victim_in_redis(folder: Path, redis: RedisServer, *, grace: bool) -> AsyncIterator[Victim]:
+    """Have a victim with a namespace of its own in that server."""
+    async with Relay(redis.path) as relay:
+        store = {"kind": "redis", "url": relay.url, "namespace": folder.name}
+        async with _victim(folder, store, grace=grace, relay=relay) as victim:
+            yield victim
+
+
+@asynccontextmanager
+async def _victim(
+    folder: Path, store: dict[str, Any], *, grace: bool, relay: Relay | None = None
+) -> AsyncIterator[Victim]:
     upstream = Upstream(listen())
     await upstream.start()
     try:
         async with RotatingServer(grace=grace) as server:
-            yield Victim(folder, server, upstream, store)
+            yield Victim(folder, server, upstream, store, relay)
     finally:
         await upstream.close()
 

@@ -14,6 +14,7 @@ from proxy.definitions.settings import Limits
 from proxy.errors import TokenUnavailable
 from tests.chaos.figures import Figure
 from tests.chaos.moved_time import MovedLoop, run
+from tests.chaos.pacing import until
 from tests.support.authorization_server import AuthorizationServer, End, raw, respond, token
 from tests.tokens.kept import connection_to, kept
 
@@ -111,10 +112,10 @@ async def _lived(outage: Outage) -> Seen:
             seen.longest_wait = max(seen.longest_wait, loop.time() - asked)
 
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_misbehave(loop, server, outage.mode, away, back), name="outage")
+            tasks.create_task(_misbehave(server, outage.mode, away, back), name="outage")
             at = begun + chance.random() * PACE
             while at < back + max(outage.lifetime, _AFTERWARDS):
-                await _until(loop, at)
+                await until(at)
                 tasks.create_task(one(), name="request")
                 at += PACE
         seen.attempts = sum(number for (_, how), number in keeper.counters.requests.items() if how != "ok")
@@ -123,17 +124,11 @@ async def _lived(outage: Outage) -> Seen:
     return seen
 
 
-async def _misbehave(loop: MovedLoop, server: Server, mode: Mode, away: float, back: float) -> None:
-    await _until(loop, away)
+async def _misbehave(server: Server, mode: Mode, away: float, back: float) -> None:
+    await until(away)
     await server.go(mode)
-    await _until(loop, back)
+    await until(back)
     await server.come_back(mode)
-
-
-async def _until(loop: MovedLoop, moment: float) -> None:
-    future = loop.create_future()
-    loop.call_at(moment, future.set_result, None)
-    await future
 
 
 def lived(outage: Outage) -> Seen:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.chaos.history import Happened, Kind
+from tests.chaos.pacing import lasting
 from tests.support.authorization_server import AuthorizationServer, error, say
 from tests.support.deadline import awaiting
 
@@ -41,12 +42,15 @@ class RotatingServer(AuthorizationServer):
     """Each refresh token is good once; its second use revokes its family.
 
     With `grace` the last one may be used once more, as long as its successor was not: the answer is the same pair
-    again. Tokens name their family and generation: `canary-r-FAMILY-GENERATION`, `canary-a-FAMILY-GENERATION`.
+    again. `latency`: seconds from a request to its commitment.
+
+    Tokens name their family and generation: `canary-r-FAMILY-GENERATION`, `canary-a-FAMILY-GENERATION`.
     """
 
     def __init__(self, *, grace: bool = False, expires_in: int | None = 3600) -> None:
         super().__init__(expires_in=expires_in, default=self._rotate)
         self.grace = grace
+        self.latency = 0.0
         self.history: list[Happened] = []
         self._families: dict[str, _Family] = {}
         self._holds: list[Hold] = []
@@ -81,7 +85,8 @@ class RotatingServer(AuthorizationServer):
         form = exchange.asked.form
         assert form["grant_type"] == "refresh_token", form
         family, generation = parts(form["refresh_token"])
-        self._note(Kind.USED, family, generation)
+        by = "".join(exchange.asked.values("x-replica"))
+        self._note(Kind.USED, family, generation, by)
         hold = self._holds.pop(0) if self._holds else None
         if hold is not None:
             hold.arrived.set()
@@ -89,9 +94,11 @@ class RotatingServer(AuthorizationServer):
             if not hold.commits:
                 exchange.reset()
                 return
-        outcome = self._commit(family, generation)
+        elif self.latency:
+            await lasting(self.latency)
+        outcome = self._commit(family, generation, by)
         if outcome is None:
-            self._note(Kind.REFUSED, family, generation)
+            self._note(Kind.REFUSED, family, generation, by)
             await error("invalid_grant")(exchange)
             return
         if hold is not None:
@@ -107,9 +114,9 @@ class RotatingServer(AuthorizationServer):
             "expires_in": self.expires_in,
         }
         await say(200, answer)(exchange)
-        self._note(Kind.ANSWERED, family, generation)
+        self._note(Kind.ANSWERED, family, generation, by)
 
-    def _commit(self, name: str, generation: int) -> int | None:
+    def _commit(self, name: str, generation: int, by: str) -> int | None:
         """Return the generation that this one is exchanged for; None: it is refused, and so is its whole family."""
         family = self._families[name]
         if family.revoked:
@@ -119,11 +126,11 @@ class RotatingServer(AuthorizationServer):
         elif not (self.grace and generation == family.generation - 1):
             family.revoked = True
             return None
-        self._note(Kind.COMMITTED, name, generation)
+        self._note(Kind.COMMITTED, name, generation, by)
         return family.generation
 
-    def _note(self, kind: Kind, family: str, generation: int) -> None:
-        self.history.append(Happened(kind, family, generation))
+    def _note(self, kind: Kind, family: str, generation: int, by: str = "") -> None:
+        self.history.append(Happened(kind, family, generation, asyncio.get_running_loop().time(), by))
         self._changed.set()
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.chaos.kills import ON_DISK, Point, hunt, victim_on
+from tests.chaos.kills import ON_DISK, Point, hunt, victim_on_disk
 
 EACH = 3
 
@@ -10,7 +10,7 @@ EACH = 3
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("grace", [False, True], ids=["strict", "forgiving"])
 async def test_whoever_is_killed_in_a_rotation_goes_on_or_loses_the_grant_for_a_reason(tmp_path, grace):
-    async with victim_on(tmp_path, {"kind": "file", "path": str(tmp_path / "grants")}, grace=grace) as victim:
+    async with victim_on_disk(tmp_path, grace=grace) as victim:
         seen = await hunt(victim, ON_DISK, 1 if grace else EACH)
 
     assert seen.faults == ()
