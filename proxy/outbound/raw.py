@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DRAIN: Final = 30.0  # seconds without a byte, once one direction has ended: a peer that is gone must not keep its half
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
-_WRITE_HIGH: Final = 256 * 1024  # bytes: one read of the loop may wait for the other side without stopping this one
+_WRITE_HIGH: Final = 64 * 1024  # bytes that may wait for a peer, as towards applications
 
 
 class RawStream(asyncio.Protocol):
