@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.datapath.test_connect import ESTABLISHED, connect
+from tests.datapath.test_forward import AUTHORITY, server_tls
 from tests.support.destination import Destination
 from tests.support.egress_proxy import EgressProxy
 from tests.support.scripts import OK_BODY, replies, response, tunnels
@@ -65,6 +66,15 @@ async def test_a_stream_through_the_proxy_is_used_again(case: Case, asked: list[
 
     assert len(asked) == 2
     assert len(case.upstream.streams) == 1
+
+
+@pytest.mark.parametrize("case", [pytest.param(server_tls(), id="tls")], indirect=True)
+@pytest.mark.connection(base_url="https://localhost:PORT", tls={"ca": AUTHORITY.cert_pem.bytes().decode()})
+async def test_tls_is_between_us_and_the_upstream(case: Case, asked: list[bytes], company: EgressProxy):
+    answered = await case.ask(case.request())
+
+    assert (answered.status, answered.body) == (200, OK_BODY)
+    assert company.asked_for[1:] == [f"localhost:{case.upstream.port}"]
 
 
 async def test_an_upgrade_goes_through_the_proxy(case: Case, asked: list[bytes]):
