@@ -28,6 +28,9 @@ def prefix_of(origin: Origin) -> bytes:
     return f"{origin.scheme}://{host}{port}".encode()
 
 
+WHICH: Final = "several connections claim this host: the proxy's user name has to be that of the one that is meant"
+
+
 class Pools(Protocol):
     """The streams that go with a plan."""
 
@@ -139,12 +142,19 @@ def _canonical(host: str) -> str:
 class Claimants:
     """Who claims one host and port. Among those whose path fits the best claim wins; a user name may choose another."""
 
-    __slots__ = ("_ranked", "only")
+    __slots__ = ("_ranked", "_users", "only")
 
     def __init__(self, ranked: tuple[tuple[object, Claim], ...]) -> None:
         self._ranked = ranked
+        places = [(rank, claim.path) for rank, claim in ranked]
+        # Whose names tell what path and host do not; empty where these do.
+        self._users = frozenset(claim.user for _, claim in ranked if len(set(places)) < len(places))
         # The usual case, which needs no look at path and user.
         self.only = ranked[0][1] if len(ranked) == 1 and not ranked[0][1].path else None
+
+    def may_ask(self, user: bytes) -> bool:
+        """Whether there are requests of which nobody knows whose they are, unless another user name comes with them."""
+        return bool(self._users) and user not in self._users
 
     def find(self, target: bytes, user: bytes) -> Claim | None:
         """Return the claim that a request falls under, None if under none.
@@ -158,10 +168,7 @@ class Claimants:
             if claim.user == user:
                 return claim
         if len(fitting) > 1 and fitting[0][0] == fitting[1][0]:
-            raise Refusal(
-                PROBLEMS["proxy_auth_required"],
-                "several connections claim this host: the proxy's user name has to be that of the one that is meant",
-            )
+            raise Refusal(PROBLEMS["proxy_auth_required"], WHICH)
         return fitting[0][1]
 
 
@@ -199,10 +206,6 @@ class HostTable:
             return NOBODY
         ranked.sort(key=lambda entry: entry[0])
         return Claimants(tuple(ranked))
-
-    def claims(self, host: str, port: int) -> bool:
-        """Whether a CONNECT to this host and port is to a claimed host."""
-        return self.at("https", host, port) is not NOBODY
 
     def find(self, scheme: str, host: str, port: int, target: bytes, user: bytes) -> Plan | None:
         """Return the plan of a request, None where no connection claims it. Raises `Refusal` as `Claimants.find`."""

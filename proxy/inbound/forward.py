@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from proxy.definitions.domains import DomainError, canonical_host
 from proxy.errors import Refusal
 from proxy.exchange.aim import Origin
-from proxy.exchange.claims import PORTS, prefix_of
+from proxy.exchange.claims import NOBODY, PORTS, WHICH, prefix_of
 from proxy.inbound.rules import Crossing, Page
 from proxy.inbound.welcome import HOST as MAGIC
 from proxy.inbound.welcome import welcome
@@ -187,7 +187,10 @@ class ForwardRules:
             site, _ = self._first_seen(crossing.prefix + b"/")
         if site.plans is not None:
             return site.plans.at(site.origin)
-        claim = site.claimants.find(head.target, crossing.user)
+        try:
+            claim = site.claimants.find(head.target, crossing.user)
+        except Refusal as refusal:  # in here we are another server, of which no credential for proxies is asked
+            raise Refusal(PROBLEMS["no_route"], refusal.detail) from refusal
         if claim is not None:
             return claim.at(site.host)
         head.target = site.prefix + head.target
@@ -216,14 +219,17 @@ class ForwardRules:
 
     def _crossing(self, head: RequestHead) -> Crossing:
         host, port = _authority(head.target, 0)
-        claimed = self._table.claims(host, port)
+        claimants = self._table.at("https", host, port)
         prefix = prefix_of(Origin("https", host, port))
-        if not claimed:
+        if claimants is NOBODY:
             if self._passages is None:
                 raise Refusal(PROBLEMS["unclaimed_host"], "no connection claims this host, and unclaimed is reject")
             return Crossing(host, port, prefix, b"", self._to_unclaimed, None)
         if self._interceptor is not None and self._interceptor.covers(host):
-            return Crossing(host, port, prefix, self._user(head), self._to_claimed, self._interceptor)
+            user = self._user(head)
+            if claimants.may_ask(user):  # the requests inside can't be asked: theirs is another server
+                raise Refusal(PROBLEMS["proxy_auth_required"], WHICH)
+            return Crossing(host, port, prefix, user, self._to_claimed, self._interceptor)
         if not self._tunnels_claimed:
             raise Refusal(
                 PROBLEMS["interception_required"],

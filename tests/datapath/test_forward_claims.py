@@ -8,7 +8,7 @@ from proxy.definitions.models import Connection
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import Refusal
 from proxy.exchange.aim import Origin
-from proxy.exchange.claims import HostTable, OriginPlans, prefix_of
+from proxy.exchange.claims import NOBODY, HostTable, OriginPlans, prefix_of
 
 
 class Pools:
@@ -105,15 +105,19 @@ def test_a_token_never_goes_to_a_metadata_service_whatever_a_suffix_says():
     assert found(every, "http://api.google.internal/") == "all at https://api.google.internal"
 
 
-def test_a_connect_is_to_a_claimed_host_on_the_port_of_https_or_of_base_url():
-    claims = table(**CLAIMS)
-
-    assert claims.claims("api.acme.example", 443)
-    assert not claims.claims("api.acme.example", 80)
-    assert claims.claims("odd.example", 443)
-    assert claims.claims("odd.example", 8443)
-    assert claims.claims("plain.example", 8080)
-    assert not claims.claims("example.com", 443)
+@pytest.mark.parametrize(
+    ("host", "port", "claimed"),
+    [
+        ("api.acme.example", 443, True),
+        ("api.acme.example", 80, False),
+        ("odd.example", 443, True),
+        ("odd.example", 8443, True),
+        ("plain.example", 8080, True),
+        ("example.com", 443, False),
+    ],
+)
+def test_a_connect_is_to_a_claimed_host_on_the_port_of_https_or_of_base_url(host, port, claimed):
+    assert (table(**CLAIMS).at("https", host, port) is not NOBODY) is claimed
 
 
 TENANTS = {
@@ -141,6 +145,17 @@ def test_two_that_claim_one_url_are_asked_about(user):
         found(table(**TENANTS), "http://api.acme.example/x", user)
 
     assert refused.value.problem.code == "proxy_auth_required"
+
+
+@pytest.mark.parametrize(("user", "asks"), [(b"", True), (b"nobody", True), (b"crm", False), (b"sub", False)])
+def test_a_connect_asks_for_the_user_name_that_the_requests_inside_can_not_be_asked_for(user, asks):
+    assert table(**TENANTS).at("https", "api.acme.example", 443).may_ask(user) is asks
+
+
+def test_a_connect_asks_for_nothing_where_paths_tell_connections_apart():
+    claims = table(a=("https://a.example/v1", "a.example"), b=("https://a.example/v2", "a.example"))
+
+    assert not claims.at("https", "a.example", 443).may_ask(b"")
 
 
 def test_on_the_default_port_the_usual_port_comes_before_odd_ones():
