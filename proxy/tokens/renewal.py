@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proxy.oauth.failure import Failure, Outcome
@@ -47,24 +47,37 @@ class Renewal:
 class Attempt:
     """One renewal under way.
 
-    `version` is that of the store when this was begun, or saved last. `epoch` is the one it belongs to, `consent`: a
-    human brings a grant by it. `intended`: the store knows that the refresh token is about to be used. `doubtful`: it
-    was used before, and nobody knows what became of that.
+    `epoch` is the generation it belongs to, `consent`: a human brings a grant by it. `since` and `known` are the
+    version and the access token that were in use when it began. `version` is that of the store when it was loaded for
+    this, or saved last. `intended`: the store knows that the refresh token is about to be used. `doubtful`: it was
+    used before, and nobody knows what became of that.
     """
 
     began: float
     held: Grant
-    version: int = 0
     epoch: int = 0
     consent: bool = False
+    since: int = 0
+    known: Secret | None = None
+    version: int = 0
+    intended: bool = False
+    doubtful: bool = False
     grant: str = ""
     asked_at: Moment | None = None
     result: Issued | Failure | None = None
     sent: int = 0
     lost: str = ""
     authorization: Authorization | None = None
-    intended: bool = False
-    doubtful: bool = False
+
+
+def granted(before: Grant, issued: Issued) -> Grant:
+    """Return what a connection is granted by an answer; a refresh token that was not replaced stays."""
+    return replace(
+        before,
+        refresh_token=issued.refresh_token or before.refresh_token,
+        access_token=issued.access_token,
+        fields=issued.fields,
+    )
 
 
 def digest(token: Secret | None) -> str:

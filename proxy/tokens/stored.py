@@ -38,10 +38,12 @@ class Stored:
 
     `version` counts the saves, 0 before the first. `grant` is None when there never was one; an empty one was lost.
     `token` is the newest access token, where replicas share it. `intent` is the digest of the refresh token that a
-    request was about to use when this was saved, "" once an answer to it was stored.
+    request was about to use when this was saved, "" once an answer to it was stored. `revoked`: it was given back, and
+    what is still on its way is to be given back, too.
     """
 
     version: int = 0
     grant: Grant | None = None
     token: SharedToken | None = None
     intent: str = ""
+    revoked: bool = False

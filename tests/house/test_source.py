@@ -33,7 +33,8 @@ REVEALING = {
     "proxy/sealing.py": "the keys that seal are handed to the cipher",
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
     "proxy/tokens/store/redis_streams.py": "the password of the store goes to its server",
-    "proxy/tokens/store/record.py": "a grant is encrypted, and the seed of a refresh token is hashed",
+    "proxy/tokens/fingerprint.py": "the seed of a refresh token is hashed",
+    "proxy/tokens/store/record.py": "a grant is encrypted",
 }
 
 VAGUE = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}

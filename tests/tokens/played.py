@@ -102,12 +102,13 @@ class WrittenStore(MemoryStore):
         yield self._durable
         self._durable = None
 
-    async def save(self, grant):
+    async def save(self, stored):
         if self._durable is not None:
             await self._durable.wait()
-        await super().save(grant)
-        if grant is not None and grant.refresh_token is not None:
-            self.written.append(grant.refresh_token.reveal())
+        saved = await super().save(stored)
+        if saved and stored.grant.refresh_token is not None and not stored.intent:
+            self.written.append(stored.grant.refresh_token.reveal())
+        return saved
 
 
 class Play:

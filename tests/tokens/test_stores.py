@@ -15,9 +15,9 @@ from proxy.errors import MachineError
 from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.sealing import Keyring
 from proxy.secret import Secret
+from proxy.tokens.fingerprint import fingerprint
 from proxy.tokens.store.file import GrantFolder
 from proxy.tokens.store.memory import MemoryStore
-from proxy.tokens.store.record import fingerprint
 from proxy.tokens.stored import SharedToken, Stored, StoreUnavailable
 from tests.oauth.answers import connection, iclient
 from tests.support.deadline import awaiting

@@ -19,7 +19,8 @@ import structlog
 
 from proxy.errors import MachineError
 from proxy.sealing import Keyring, SealError
-from proxy.tokens.store.record import Record, fingerprint, opened, sealed
+from proxy.tokens.fingerprint import fingerprint
+from proxy.tokens.store.record import Record, opened, sealed
 from proxy.tokens.stored import Stored, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -1,15 +1,12 @@
-"""What is stored of a connection as text that only the store's keys open, and what tells whose it is. Pure."""
+"""What is stored of a connection as text that only the store's keys open. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from proxy.definitions.templates.placeholders import RenderError
 from proxy.oauth.grant import Grant
-from proxy.oauth.material import Material, Rendering
 from proxy.sealing import SealError
 from proxy.secret import Secret
 from proxy.tokens.stored import SharedToken, Stored
@@ -17,7 +14,6 @@ from proxy.tokens.stored import SharedToken, Stored
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.definitions.models import Connection, IClient
     from proxy.sealing import Keyring
 
 SCHEMA: Final = 2
@@ -36,26 +32,6 @@ class Record:
     stored: Stored
 
 
-def fingerprint(connection: Connection, iclient: IClient) -> str:
-    """Return what two grants have in common that may stand for each other.
-
-    It is made of the token URL, the client id, the grant type, the user, the scopes and the refresh token that the
-    operator wrote: another one of these means another grant.
-    """
-    rendering = Rendering(Material(connection, iclient, now=0.0, entropy=bytes), None)
-    seed = connection.refresh_token
-    parts: list[object] = [
-        _rendered(lambda: rendering.url(iclient.token_url) if iclient.token_url is not None else ""),
-        iclient.issuer,
-        _rendered(lambda: rendering.text(iclient.client_id) if iclient.client_id is not None else ""),
-        iclient.grant_type,
-        connection.username,
-        sorted(connection.scopes),
-        seed.reveal() if seed is not None else None,
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
 def sealed(record: Record, place: Place, keys: Keyring, entropy: Callable[[int], bytes]) -> bytes:
     """Return the record as the bytes that are kept at `place`."""
     stored = record.stored
@@ -65,6 +41,7 @@ def sealed(record: Record, place: Place, keys: Keyring, entropy: Callable[[int],
         "grant": _written_grant(stored.grant) if stored.grant is not None else None,
         "token": _written_token(stored.token) if stored.token is not None else None,
         "intent": stored.intent,
+        "revoked": stored.revoked,
     }
     text = keys.seal(json.dumps(content), _purpose(SCHEMA, place), entropy)
     return json.dumps({"schema": SCHEMA, "grant": text}).encode() + b"\n"
@@ -88,6 +65,7 @@ def opened(data: bytes, place: Place, keys: Keyring) -> Record:
                 _read_grant(grant) if grant is not None else None,
                 _read_token(token) if token is not None else None,
                 content["intent"],
+                content["revoked"],
             ),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -120,11 +98,3 @@ def _read_token(content: Any) -> SharedToken:  # noqa: ANN401 what JSON holds
 def _purpose(schema: int, place: Place) -> str:
     # Each part behind its length: no two places have the same.
     return "store" + "".join(f"\0{len(part)}:{part}" for part in (str(schema), *place, "grant"))
-
-
-def _rendered(render: Callable[[], str]) -> str | None:
-    """Return the text; None where it is known only with a grant."""
-    try:
-        return render()
-    except RenderError:
-        return None

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import structlog
 
 from proxy.sealing import Keyring, SealError
-from proxy.tokens.store.record import Record, fingerprint, opened, sealed
+from proxy.tokens.fingerprint import fingerprint
+from proxy.tokens.store.record import Record, opened, sealed
 from proxy.tokens.store.redis_link import Link
 from proxy.tokens.store.redis_names import FIELDS, SAVE, SAVED, Message, mark_of, message_of, name_of, version_of
 from proxy.tokens.store.redis_streams import Streams
