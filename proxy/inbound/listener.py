@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.settings import UnixBind
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from proxy.wire.request import HeadLimits
     from proxy.wire.sweep import Sweep
 
+# So many streams beyond the limit are told so at a time, or a sixteenth of the limit.
+_TOLD: Final = 8
 _BACKLOG = 1024
 
 
@@ -113,11 +115,16 @@ class Listener:
     # What its streams tell
 
     def opened(self, stream: Downstream) -> None:
-        """A stream was accepted; one too many is told so and closed."""
+        """A stream was accepted; one too many is told so and closed.
+
+        Who is told takes a moment to leave, and keeps a file descriptor meanwhile: of a flood only some are told.
+        """
         self._streams.add(stream)
         self._sweep.members.add(stream)
         self._count.open += 1
-        if self._count.open > self._count.limit:
+        if self._count.open > self._count.limit + max(_TOLD, self._count.limit // 16):
+            stream.cut()
+        elif self._count.open > self._count.limit:
             problem = PROBLEMS["overloaded"]
             request_id = self.surroundings.record_unmatched(problem, None)
             stream.turn_away(

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 NO_CONNECTION: Final = "-"
 _TUNNEL_CONNECT: Final = Timeouts().connect
 _REPLAY_MEMORY_MAX: Final = 64 * 1024 * 1024
+# What the process itself has open at rest, and some requests of operators.
+_RESERVED: Final = 24
 _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -145,8 +147,9 @@ class Workshop:
         self._unclaimed = self._way(claimed=False)
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
-        self._count = StreamCount(stream_limit_of(limits))
-        self.stream_limit = StreamLimit(limits.upstream_streams)
+        downstream, upstream = stream_limits_of(limits)
+        self._count = StreamCount(downstream)
+        self.stream_limit = StreamLimit(upstream)
         self.sweep = Sweep(self._loop, monotonic)
         self.surroundings = Surroundings(
             self._loop,
@@ -399,9 +402,15 @@ def replay_memory(limits: Limits) -> int:
     return _REPLAY_MEMORY_MAX
 
 
-def stream_limit_of(limits: Limits) -> int:
-    """Return how many data streams may be open: as written, else half of the limit on file descriptors."""
-    if limits.connections != "auto":
-        return limits.connections
+def stream_limits_of(limits: Limits) -> tuple[int, int]:
+    """Return how many data streams may be open, to applications and to upstreams, with the file descriptors there are.
+
+    To applications: as written, else half of them. Some are kept back in any case, so that operators, token endpoints
+    and name look-ups get theirs: whoever comes too much waits or is told so, nothing that is under way fails.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft // 2
+    reserved = max(_RESERVED, soft // 16)
+    downstream = soft // 2
+    if limits.connections != "auto":
+        downstream = min(limits.connections, max(downstream, soft - 2 * reserved))
+    return downstream, max(1, min(limits.upstream_streams, soft - downstream - reserved))

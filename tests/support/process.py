@@ -16,7 +16,7 @@ from tests.support.client import Client, Response
 from tests.support.deadline import awaiting, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 # What no process may ever write: a traceback, a task nobody looked at, a resource nobody closed, a secret.
@@ -56,16 +56,18 @@ class Process:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> Process:
         """Write the definitions into `folder` and run the product on them; see `until_listening`.
 
-        With `names` it looks up these (see `tests.support.names`), without what the machine knows.
+        With `names` it looks up these (see `tests.support.names`), without what the machine knows. `within` is a
+        command that runs another one under restraint: `prlimit --nofile=64`.
         """
         file = folder / "definitions.yaml"
         file.write_text(json.dumps(definitions, indent=1))  # JSON is YAML, and has no aliases
         program = ("proxy",) if names is None else ("tests.support.names", json.dumps(names))
         running = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *program, "run", "--config", str(file),
+            *within, sys.executable, "-m", *program, "run", "--config", str(file),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             cwd=folder, limit=1 << 20,
             env={
@@ -165,6 +167,10 @@ class Process:
     def open_files(self) -> int:
         """Return how many file descriptors the process holds."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208
+
+    def status(self) -> str:
+        """Return what the kernel says of the process: its capabilities, the signals it catches (proc_pid_status(5))."""
+        return Path(f"/proc/{self.pid}/status").read_text()
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the process."""

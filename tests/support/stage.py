@@ -184,6 +184,7 @@ class Stage:
         self._connections = connections
         self._settings = settings
         self.environment = {"CLIENT_SECRET": SECRET}
+        self.within: tuple[str, ...] = ()  # a command that runs the process under restraint
 
     def definitions(self) -> dict[str, Any]:
         """Return what the operator of this stage wrote."""
@@ -216,7 +217,7 @@ class Stage:
         """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
         variables = {**self.environment, **(environment or {})}
-        self.process = await Process.start(self.definitions(), folder, variables, self._names)
+        self.process = await Process.start(self.definitions(), folder, variables, self._names, self.within)
         if not serving:
             return
         try:
