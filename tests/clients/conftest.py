@@ -85,13 +85,17 @@ async def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def api(stage: ClientStage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    """The API of the guides, behind the connection `orders`."""
+async def api(
+    request: pytest.FixtureRequest, stage: ClientStage, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """The API of the guides, behind each connection that the module names."""
     made = Api(tmp_path_factory.mktemp("repository"))
-    case = await stage.opened("orders")
-    case.upstream.always(made)
+    cases = [await stage.opened(name) for name in request.module.URLS]
+    for case in cases:
+        case.upstream.always(made)
     try:
         yield made
-        assert case.upstream.malformed == []
+        assert [case.upstream.malformed for case in cases] == [[]] * len(cases)
     finally:
-        await case.close()
+        for case in cases:
+            await case.close()

@@ -37,7 +37,7 @@ class Step:
     def requests(self) -> int:
         """How many URLs of the API it names, in itself or in the files that it names."""
         texts = [self.script, *(content for name, content in self.files if name in self.script)]
-        return sum(text.count("://api.example.com/") for text in texts)
+        return sum(len(re.findall(r"://api\.(?:example|acme)\.com/", text)) for text in texts)
 
     def save(self, folder: Path) -> None:
         """Write the files where the commands are run."""
@@ -65,6 +65,13 @@ def steps(page: Path, *, intercepted: bool) -> list[Step]:
 def all_steps(*, intercepted: bool) -> list[Step]:
     """Return the steps of one half of all pages."""
     return [step for page in sorted(GUIDES.glob("*.md")) for step in steps(page, intercepted=intercepted)]
+
+
+def readme() -> Step:
+    """Return the commands of the README about the forward proxy, for a product that is on the PATH."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = _BLOCK.findall(text.partition("## Software that nobody can change")[2].partition("\n## ")[0])
+    return Step("README", 1, block[1].replace(".venv/bin/", ""), ())
 
 
 def definitions() -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROGRAMS: Final = Path(__file__).with_name("programs")
 # Whatever an application asks for, it is served on this machine.
-NAMES: Final = {"*.example.com": "127.0.0.1"}
+NAMES: Final = {"*.example.com": "127.0.0.1", "*.acme.com": "127.0.0.1"}
 SIZE: Final = 1 << 20
 
 
@@ -102,7 +102,7 @@ class ClientStage(Stage):
     def tls(self) -> ssl.SSLContext:
         """What upstreams on https answer with."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.authority.issue_cert("*.example.com").configure_cert(context)
+        self.authority.issue_cert("*.example.com", "*.acme.com").configure_cert(context)
         return context
 
     def _connection(self, name: str, extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ import pytest
 from proxy.definitions.load import load
 from tests.clients.api import Api
 from tests.clients.following import followed, marked
-from tests.clients.guides import GUIDES, Step, all_steps, definitions
+from tests.clients.guides import GUIDES, Step, all_steps, definitions, readme
 from tests.clients.stage import ClientStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-URLS = {"orders": "https://api.example.com"}
+URLS = {"orders": "https://api.example.com", "acme": "https://api.acme.com"}
 
 
-@pytest.mark.parametrize("step", marked(all_steps(intercepted=False)), ids=str)
+@pytest.mark.parametrize("step", marked([readme(), *all_steps(intercepted=False)]), ids=str)
 async def test_a_command_of_a_guide_does_what_the_guide_says(step: Step, api: Api, stage: ClientStage, tmp_path: Path):
     before = api.answered
 
