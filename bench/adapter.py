@@ -86,6 +86,7 @@ class _Near(_Half):
 async def _serve(port: int, proxy: int, target: str) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Near(proxy, target), "127.0.0.1", port, backlog=4096)
+    print("listening", flush=True)
     await server.serve_forever()
 
 
