@@ -12,7 +12,7 @@ import structlog
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
-from proxy.definitions.settings import TcpBind, seen_from_here
+from proxy.definitions.settings import seen_from_here
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
@@ -117,11 +117,11 @@ class Service:
 
     def _forward_address(self) -> str | None:
         """Return where browsers on this machine find the forward listener; None where it is none for them."""
-        forward = self._assembly.definitions.listeners.forward
-        if forward is None or not isinstance(forward.bind, TcpBind):
+        at = next((each.at for each in self._assembly.listeners.values() if each.name == "forward"), None)
+        if at is None:
             return None
-        host = seen_from_here(forward.bind.host)
-        return f"[{host}]:{forward.bind.port}" if ":" in host else f"{host}:{forward.bind.port}"
+        host = seen_from_here(at[0])
+        return f"[{host}]:{at[1]}" if ":" in host else f"{host}:{at[1]}"
 
     def _guard(self) -> None:
         """No request that the proxy relays may come back to it."""
