@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import tempfile
 from contextlib import asynccontextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "redis-server"
 Reply = Any
+_NUMBERS: Final = cycle(range(1, 250))
 
 
 class RedisError(Exception):
@@ -36,7 +39,9 @@ class RedisServer:
         # The path of a socket may have 108 bytes; pytest's own folders can be longer.
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.path = self.folder / "redis.sock"
-        self.port = _free_port()
+        # No other test takes the port of an address of its own while it is away; "localhost" is in certificates.
+        self.host = "localhost" if tls else f"127.{os.getpid() % 250 + 1}.{next(_NUMBERS)}.1"
+        self.port = _free_port(self.host)
         self._tls = tls
         self._settings = settings or {}
         self._running: asyncio.subprocess.Process | None = None
@@ -49,13 +54,13 @@ class RedisServer:
     @property
     def tcp_url(self) -> str:
         """By its port; with TLS the host is a name, as certificates have names."""
-        return f"rediss://localhost:{self.port}" if self._tls is not None else f"redis://127.0.0.1:{self.port}"
+        return f"{'redis' if self._tls is None else 'rediss'}://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Start it, empty; return when it answers."""
         port = {"port": "0", "tls-port": str(self.port), **self._tls} if self._tls else {"port": str(self.port)}
         settings = {
-            "bind": "127.0.0.1",
+            "bind": "127.0.0.1" if self._tls else self.host,
             "unixsocket": str(self.path),
             "dir": str(self.folder),
             "save": "",
@@ -168,9 +173,9 @@ async def redis_server(**settings: Any) -> AsyncIterator[RedisServer]:
         await server.close()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port: int = free.getsockname()[1]
         return port
 
@@ -194,3 +199,45 @@ async def _reply(reader: asyncio.StreamReader) -> Reply:
     if kind == b"*":
         return None if rest == b"-1" else [await _reply(reader) for _ in range(int(rest))]
     return rest
+
+
+class ScriptedRedis:
+    """Not a Redis server: it gives the same `answer` to every command, and None resets the stream instead.
+
+    `commands` are those it got, `streams` how many were opened.
+    """
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
+        self.commands: list[list[bytes]] = []
+        self.streams = 0
+        self.url = ""
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.streams += 1
+        self._writers.append(writer)
+        try:
+            while True:
+                self.commands.append(await _reply(reader))
+                if self.answer is None:
+                    linger = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    return
+                writer.write(self.answer)
+                await writer.drain()
+        except OSError:  # the client has left
+            return
+        finally:
+            writer.close()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[ScriptedRedis]:
+        """Listen for the block."""
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            try:
+                yield self
+            finally:
+                for writer in self._writers:
+                    writer.close()

@@ -157,6 +157,13 @@ async def test_who_is_late_changes_nothing_and_is_told(store, version):
     assert await store.load() == Stored(2, NEXT, TOKEN)
 
 
+async def test_who_counted_on_while_a_store_was_away_is_newer(store):
+    await store.save(Stored(1, GRANT))
+
+    assert await store.save(Stored(4, NEXT)) is True
+    assert await store.load() == Stored(4, NEXT)
+
+
 async def test_of_two_who_save_at_once_one_is_told_that_he_is_late(grants):
     saved = await asyncio.gather(*(stored(grants).save(Stored(1, grant)) for grant in (GRANT, NEXT)))
 

@@ -90,6 +90,11 @@ class GrantFolder:
             self._kept[connection.name] = self._read(connection.name)
         return StoredGrant(self, connection.name, fingerprint(connection, iclient))
 
+    def unsaved(self, name: str) -> bool:
+        """Tell whether the newest record of a connection is not on the disk."""
+        kept = self._kept.get(name)
+        return kept is not None and kept.unwritten
+
     def find(self, name: str, mark: str) -> Stored:
         """Return what there is with that fingerprint; the version is that of the newest record, whosesoever it is."""
         records = self._kept[name].records
@@ -98,12 +103,12 @@ class GrantFolder:
         return replace(found, version=version)
 
     async def put(self, name: str, record: Record) -> bool:
-        """Let this be the newest record, if it is the next version; it is on the disk on return.
+        """Let this be the newest record, if it is newer than what there is; it is on the disk on return.
 
         Raises `StoreUnavailable` where the disk refuses: it is the newest all the same, and written when it can be.
         """
         kept = self._kept[name]
-        if record.stored.version != (kept.records[0].stored.version if kept.records else 0) + 1:
+        if record.stored.version <= (kept.records[0].stored.version if kept.records else 0):
             return False
         others = [each for each in kept.records if each.fingerprint != record.fingerprint]
         kept.records = [record, *others[:1]]
@@ -208,7 +213,7 @@ class StoredGrant:
         return self.held
 
     async def save(self, stored: Stored) -> bool:
-        """Keep this from now on, if it is the next version. Raises `StoreUnavailable`: then memory keeps it."""
+        """Keep this, if it is newer than what there is. Raises `StoreUnavailable`: then memory keeps it."""
         return await self._folder.put(self._name, Record(self._fingerprint, stored))
 
     @asynccontextmanager

@@ -26,8 +26,8 @@ class MemoryStore:
         return self._stored
 
     async def save(self, stored: Stored) -> bool:
-        """Keep this from now on, if it is the next version."""
-        if stored.version != self._stored.version + 1:
+        """Keep this, if it is newer than what there is."""
+        if stored.version <= self._stored.version:
             return False
         self._stored = stored
         return True

@@ -100,6 +100,11 @@ class GrantServer:
         """Tell whether there is something of a connection that the server may not have."""
         return name in self._unwritten
 
+    def known(self, name: str, mark: str) -> Stored | None:
+        """Return what was saved or loaded last of a connection with that fingerprint."""
+        record = self._known.get(name)
+        return record.stored if record is not None and record.fingerprint == mark else None
+
     def store(self, connection: Connection, iclient: IClient) -> ServedGrant:
         """Return the store of one connection's grant."""
         self._names[connection.name] = None
@@ -116,6 +121,8 @@ class GrantServer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST):
                     await self._write_back()
+        for name in self._unwritten:
+            self._log.error("store", connection=name, outcome="not_saved")
         await self._link.close()
 
     async def load(self, name: str, mark: str) -> Stored:
@@ -240,6 +247,11 @@ class ServedGrant:
         self._fingerprint = mark
         self.shared = True
         self.on_failure: Literal["hold", "refresh"] = on_failure
+
+    @property
+    def held(self) -> Stored | None:
+        """What is kept, as far as it is known without asking; None: the server has to be asked."""
+        return self._server.known(self._name, self._fingerprint)
 
     async def load(self) -> Stored:
         """Return what is kept. Raises `StoreUnavailable`."""

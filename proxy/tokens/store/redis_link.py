@@ -57,6 +57,7 @@ class Link:
         self._breaker = Breaker()
         self._away = asyncio.Event()  # a probe is wanted
         self._back = asyncio.Event()  # it was there once
+        self._unheard = 0  # attempts to listen that failed in a row, with the server there
         self._tasks: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger()
 
@@ -118,9 +119,14 @@ class Link:
             await self._away.wait()
             if await self._probe():
                 self._away.clear()
-                await self._returned()
-            else:
-                await asyncio.sleep(_PAUSE)
+                await self._going_on(self._returned())
+            await asyncio.sleep(_PAUSE)
+
+    async def _going_on(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 a mistake of ours must not end the link
+            self._log.exception("store_link_failed")
 
     async def _probe(self) -> bool:
         """Tell whether the server can be written to."""
@@ -134,29 +140,32 @@ class Link:
 
     async def _listen(self) -> None:
         """Hear what is published, over as many streams as it takes, one after the other."""
-        in_a_row = 0
         while True:
-            subscription: Subscription | None = None
-            try:
-                subscription = await self._streams.subscription(self._channel, _PATIENCE)
-                in_a_row = 0
-                await self._connected()
-                while True:
-                    data = await subscription.hear(_SILENCE)
-                    if data is None:
-                        data = await subscription.ping(_PATIENCE)
-                    if data is not None:
-                        self._heard(data)
-            except StoreUnavailable as error:
-                in_a_row += 1
-                self.errors["listen"] += 1
-                # Is the server gone, or only this stream? The second time in a row the operator is told.
-                if await self._probe() and in_a_row == 2:
-                    self._log.warning("store", outcome="not_listening", reason=str(error))
-            finally:
-                if subscription is not None:
-                    await subscription.close()
+            await self._going_on(self._listen_once())
             await asyncio.sleep(_PAUSE)
+
+    async def _listen_once(self) -> None:
+        subscription: Subscription | None = None
+        try:
+            subscription = await self._streams.subscription(self._channel, _PATIENCE)
+            self._unheard = 0
+            await self._connected()
+            while True:
+                data = await subscription.hear(_SILENCE)
+                if data is None:
+                    data = await subscription.ping(_PATIENCE)
+                if data is not None:
+                    self._heard(data)
+        except StoreUnavailable as error:
+            self.errors["listen"] += 1
+            # Is the server gone, or only this stream? The second time in a row the operator is told.
+            if self.available and await self._probe():
+                self._unheard += 1
+                if self._unheard == 2:
+                    self._log.warning("store", outcome="not_listening", reason=str(error))
+        finally:
+            if subscription is not None:
+                await subscription.close()
 
 
 class _Refused(Exception):

@@ -106,7 +106,7 @@ class Streams:
         """Close the streams that are idle; those in use are closed by their commands."""
         self._closed = True
         while self._idle:
-            await _close(self._idle.pop())
+            await _close(self._idle.pop(), patient=True)
 
 
 class Subscription:
@@ -157,7 +157,7 @@ class Subscription:
 
     async def close(self) -> None:
         """Hear nothing any more."""
-        await _close(self._stream)
+        await _close(self._stream, patient=True)
 
 
 def _maker(
@@ -179,9 +179,11 @@ def _maker(
     return lambda: _Secured(context, server_name, **settings)
 
 
-async def _close(stream: AbstractConnection) -> None:
-    with suppress(RedisError, OSError):
-        await stream.disconnect(nowait=True)
+async def _close(stream: AbstractConnection, *, patient: bool = False) -> None:
+    """Close it; `patient`: until it is closed, which by TLS takes a word of the peer, or for half a second."""
+    with suppress(RedisError, OSError):  # TimeoutError is one
+        async with asyncio.timeout(DEADLINE):
+            await stream.disconnect(nowait=not patient)
 
 
 def _words(error: Exception) -> str:

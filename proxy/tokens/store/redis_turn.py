@@ -34,7 +34,7 @@ class Turns:
     ) -> None:
         self._link = link
         self._namespace = namespace
-        self._seconds = seconds
+        self.seconds = seconds
         self._channel = channel
         self._sender = sender
         self._entropy = entropy
@@ -75,7 +75,7 @@ class Turns:
             woken = asyncio.get_running_loop().create_future()
             waiters.add(woken)
             try:
-                milliseconds = round(self._seconds * 1000)
+                milliseconds = round(self.seconds * 1000)
                 if await self._link.ask("turn", "SET", key, nonce, "NX", "PX", milliseconds, write=True) is not None:
                     return
                 await asyncio.wait((woken,), timeout=_LOOK)
@@ -86,7 +86,7 @@ class Turns:
     async def _prolong(self, key: str, nonce: str) -> None:
         mine = True
         while mine:
-            await asyncio.sleep(self._seconds / _PROLONGED)
+            await asyncio.sleep(self.seconds / _PROLONGED)
             with suppress(StoreUnavailable):
-                milliseconds = round(self._seconds * 1000)
+                milliseconds = round(self.seconds * 1000)
                 mine = bool(await self._link.ask("turn", "EVAL", PROLONG, 1, key, nonce, milliseconds, write=True))

@@ -1,0 +1,684 @@
+"""What the store in Redis promises beyond every store: replicas share it, and no trouble of the server hurts them."""
+
+import asyncio
+import json
+from itertools import pairwise
+
+import pytest
+import trustme
+from structlog.testing import capture_logs
+
+from proxy.definitions.models import Tls
+from proxy.outbound.tls import client_context
+from proxy.secret import Secret
+from proxy.tokens.stored import Stored, StoreUnavailable
+from tests.support.deadline import awaiting, eventually
+from tests.support.redis_server import RedisServer, ScriptedRedis, redis_server
+from tests.tokens.redis_store import K1, servers
+from tests.tokens.test_redis_names import VERSIONS
+from tests.tokens.test_stores import GRANT, K2, NEXT, OTHERS, TOKEN, stored
+
+pytestmark = pytest.mark.needs("redis-server")
+
+KEY = "iclient-proxy:7:default,3:crm,5:grant,"
+TURN = "iclient-proxy:7:default,3:crm,4:turn,"
+# The life of a turn in a test that waits for its end, in seconds.
+SHORT = 0.5
+
+
+@pytest.fixture
+async def server():
+    async with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def process(server):
+    async with servers(server) as process:
+        yield process
+
+
+class Replica:
+    """A process that has begun: its store of the connection `crm`, and what it heard since it began."""
+
+    def __init__(self, grants):
+        self.grants = grants
+        self.store = stored(grants)
+        self.heard = []
+
+    async def begin(self):
+        await self.grants.start(self.heard.append)
+        await eventually("the first hearing", lambda: self.heard == ["crm"] and self.grants.available)
+        self.heard.clear()
+        return self
+
+
+@pytest.fixture
+async def replicas(process):
+    return [await Replica(process()).begin() for _ in range(2)]
+
+
+async def refused(store, version=7):
+    """Ask for each operation once; return those that the store could not do."""
+    failed = []
+    for name in ("load", "save", "turn"):
+        try:
+            async with awaiting(f"an end of {name}", 5):
+                if name == "turn":
+                    async with store.turn():
+                        pass
+                else:
+                    await (store.load() if name == "load" else store.save(Stored(version, NEXT)))
+        except StoreUnavailable:
+            failed.append(name)
+    return failed
+
+
+def outcomes(logs):
+    return [line["outcome"] for line in logs if line["event"] == "store"]
+
+
+# ------------------------------------------------------------------------------------------------ what lies in Redis
+
+
+async def test_nothing_of_a_grant_is_readable(server, process):
+    await stored(process(namespace="blau")).save(Stored(1, GRANT, TOKEN))
+
+    assert await server.keys() == ["iclient-proxy:4:blau,3:crm,5:grant,"]
+    held = b" ".join(await server.command("HGETALL", "iclient-proxy:4:blau,3:crm,5:grant,"))
+    assert b"canary" not in held
+    assert b"example" not in held
+
+
+@pytest.mark.parametrize(("written", "version"), VERSIONS[1:])
+async def test_what_is_no_version_is_none_for_the_script_either(written, version, server, process):
+    await server.command("HSET", KEY, "version", written)
+    store = stored(process())
+
+    assert (await store.load()).version == version
+    assert await store.save(Stored(version, GRANT)) is False
+    assert await store.save(Stored(version + 1, GRANT)) is True
+
+
+async def test_namespaces_share_nothing(process):
+    one, other = stored(process(namespace="a")), stored(process(namespace="b"))
+    await one.save(Stored(1, GRANT))
+
+    assert await other.load() == Stored()
+    async with awaiting("both turns"), one.turn(), other.turn():
+        assert await other.save(Stored(1, NEXT))
+    assert (await one.load()).grant == GRANT
+
+
+@pytest.mark.case("R-385")
+@pytest.mark.parametrize(
+    "harm", ["swapped", "of another namespace", "tampered", "truncated", "emptied", "garbage", "older", "wrong key"]
+)
+async def test_a_record_that_does_not_open_is_a_miss_that_is_counted(harm, server, process):
+    await stored(process(), "erp").save(Stored(2, NEXT))
+    await stored(process(namespace="b")).save(Stored(2, NEXT))
+    await stored(process()).save(Stored(1, NEXT))
+    older = await server.command("HGET", KEY, "record")
+    await stored(process()).save(Stored(2, GRANT))
+    data = await server.command("HGET", KEY, "record")
+    flipped = json.loads(data)
+    flipped["grant"] = flipped["grant"][:40] + ("A" if flipped["grant"][40] != "A" else "B") + flipped["grant"][41:]
+    changed = {
+        "swapped": await server.command("HGET", KEY.replace("3:crm", "3:erp"), "record"),
+        "of another namespace": await server.command("HGET", KEY.replace("7:default", "1:b"), "record"),
+        "tampered": json.dumps(flipped),
+        "truncated": data[: len(data) // 2],
+        "emptied": b"",
+        "garbage": b"[\xff",
+        "older": older,
+    }.get(harm, data)
+    await server.command("HSET", KEY, "record", changed)
+
+    grants = process(K2 if harm == "wrong key" else K1)
+    store = stored(grants)
+    with capture_logs() as logs:
+        assert await store.load() == Stored(2)
+        assert await store.load() == Stored(2)
+    assert outcomes(logs) == ["available", "undecryptable"]
+    assert grants.errors["open"] == 2
+    assert await store.save(Stored(3, NEXT))
+    assert await store.load() == Stored(3, NEXT)
+    assert await server.command("HGET", KEY, "previous") == (
+        changed if isinstance(changed, bytes) else changed.encode()
+    )
+
+
+async def test_who_knows_what_a_broken_record_was_goes_on_with_it_and_repairs_it(server, process):
+    store = stored(process())
+    await store.save(Stored(1, GRANT))
+    await server.command("HSET", KEY, "record", "broken")
+
+    assert await store.load() == Stored(1, GRANT)
+    assert await store.save(Stored(2, NEXT))
+    assert await stored(process()).load() == Stored(2, NEXT)
+
+
+@OTHERS
+async def test_a_replica_with_other_definitions_leaves_the_grant_of_the_others_in_reach(process, settings):
+    await stored(process()).save(Stored(1, GRANT))
+    await stored(process(), **settings).save(Stored(2, NEXT))
+
+    assert await stored(process()).load() == Stored(2, GRANT)
+
+
+async def test_what_is_not_ours_under_our_name_is_told_as_unavailable(server, process):
+    await server.command("SET", KEY, "text")
+
+    assert await refused(stored(process())) == ["load", "save"]
+
+
+# ---------------------------------------------------------------------------------------------------------- replicas
+
+
+async def test_a_save_is_heard_by_the_other_replicas_only(replicas):
+    one, other = replicas
+    await one.store.save(Stored(1, GRANT, TOKEN))
+
+    await eventually("the other one's hearing", lambda: other.heard == ["crm"])
+    assert await other.store.load() == Stored(1, GRANT, TOKEN)
+    await other.store.save(Stored(2, NEXT))
+    await eventually("the first one's hearing", lambda: one.heard == ["crm"])
+
+
+async def test_an_intent_is_not_published(replicas):
+    one, other = replicas
+    await one.store.save(Stored(1, GRANT, None, "digest"))
+    await one.store.save(Stored(2, GRANT, TOKEN))
+
+    await eventually("the hearing", lambda: bool(other.heard))
+    assert other.heard == ["crm"]
+
+
+async def test_what_others_publish_on_the_channel_is_of_no_interest(server, replicas):
+    channel = "iclient-proxy:7:default,8:messages,"
+    for message in (b"\xff\xfe", b"a saved nobody", b"a b c d", b"x moved crm"):
+        assert await server.command("PUBLISH", channel, message) == 2
+    await server.command("PUBLISH", channel, "x saved crm")
+
+    for replica in replicas:
+        await eventually("the one that counts", lambda replica=replica: bool(replica.heard))
+        assert replica.heard == ["crm"]
+
+
+async def test_after_a_reconnect_everything_is_heard_once(server, replicas):
+    for replica in replicas:
+        stored(replica.grants, "erp")
+    await server.cut_streams()
+
+    for replica in replicas:
+        await eventually("everything", lambda replica=replica: sorted(replica.heard) == ["crm", "erp"])
+    await replicas[0].store.save(Stored(1, GRANT))
+    await eventually("what comes then", lambda: len(replicas[1].heard) > 2)
+    assert replicas[1].heard[2:] == ["crm"]
+
+
+async def test_one_turn_at_a_time(replicas):
+    one, other = replicas
+    async with one.store.turn():
+        waiting = asyncio.create_task(_in_turn(other.store))
+        assert not (await asyncio.wait((waiting,), timeout=SHORT))[0]
+    async with awaiting("the other one's turn"):
+        await waiting
+
+
+async def test_a_turn_that_is_given_back_is_taken_before_anybody_looks_again(replicas):
+    one, other = replicas
+    async with awaiting("eight turns", 6):  # by looking it would take eight seconds
+        for first, second in [(one, other), (other, one)] * 4:
+            async with first.store.turn():
+                waiting = asyncio.create_task(_in_turn(second.store))
+                await asyncio.wait((waiting,), timeout=0.05)
+                assert not waiting.done()
+            await waiting
+
+
+async def _in_turn(store):
+    async with store.turn():
+        pass
+
+
+async def test_a_turn_is_prolonged_as_long_as_it_is_held(server, process):
+    grants = process(lease=SHORT)
+    async with stored(grants).turn():
+        nonce = await server.command("GET", TURN)
+        ages = []
+
+        async def is_prolonged():
+            ages.append(await server.command("PTTL", TURN))
+            return sum(later > earlier for earlier, later in pairwise(ages)) > 1
+
+        await eventually("a longer life, twice", is_prolonged)
+        assert await server.command("GET", TURN) == nonce
+    assert await server.keys() == []
+
+
+async def test_the_turn_of_a_process_that_is_gone_ends_by_itself(server, process):
+    await server.command("SET", TURN, "somebody", "PX", 300)
+
+    async with awaiting("the turn"), stored(process()).turn():
+        assert await server.command("GET", TURN) != b"somebody"
+
+
+@pytest.mark.case("R-380")
+async def test_who_gives_back_late_does_not_take_the_turn_of_another(server, process):
+    async with stored(process()).turn():
+        await server.command("SET", TURN, "another")
+
+    assert await server.command("GET", TURN) == b"another"
+
+
+@pytest.mark.case("R-380")
+async def test_who_lost_the_turn_does_not_prolong_that_of_another(server, process):
+    grants = process(lease=SHORT)
+    async with stored(grants).turn():
+        await server.command("SET", TURN, "another", "PX", 300)
+
+        async def has_ended():
+            return await server.command("EXISTS", TURN) == 0
+
+        await eventually("its end", has_ended)
+    assert await server.keys() == []
+
+
+@pytest.mark.case("R-377")
+async def test_what_is_saved_after_the_turn_was_lost_is_refused(server, process):
+    late, other = stored(process()), stored(process())
+    await late.save(Stored(1, GRANT))
+    async with late.turn():
+        assert (await late.load()).version == 1
+        await server.command("DEL", TURN)  # as if it stood still for longer than a turn lives
+        async with other.turn():
+            await other.save(Stored((await other.load()).version + 1, NEXT))
+
+        assert await late.save(Stored(2, GRANT)) is False
+        assert await late.load() == Stored(2, NEXT)
+
+
+async def test_a_waiter_that_leaves_takes_nothing_along(process):
+    one, other, third = (stored(process()) for _ in range(3))
+    async with one.turn():
+        waiting = asyncio.create_task(_in_turn(other))
+        await asyncio.wait((waiting,), timeout=0.05)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+    async with awaiting("the third one's turn"), third.turn():
+        assert waiting.cancelled()
+
+
+@pytest.mark.case("R-376")
+async def test_of_many_replicas_one_renews_and_all_have_it(process):
+    stores = [(await Replica(process()).begin()).store for _ in range(6)]
+    await stores[0].save(Stored(1, GRANT))
+    renewed = []
+
+    async def renew(store):
+        before = await store.load()
+        async with store.turn():
+            now = await store.load()
+            if now.version == before.version:
+                renewed.append(store)
+                assert await store.save(Stored(now.version + 1, NEXT, TOKEN))
+
+    await asyncio.gather(*map(renew, stores))
+
+    assert len(renewed) == 1
+    assert [await store.load() for store in stores] == [Stored(2, NEXT, TOKEN)] * 6
+
+
+# ------------------------------------------------------------------------------------------------- a server that fails
+
+
+@pytest.mark.case("R-383")
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (b"-READONLY You can't write against a read only replica.\r\n", "read only"),
+        (b"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "full"),
+        (b"-NOAUTH Authentication required.\r\n", "no auth"),
+        (b"-NOPERM this user has no permissions\r\n", "no permission"),
+        (b"-MOVED 3999 127.0.0.1:6381\r\n", "moved"),
+        (b"-MOVED\r\n", "moved nowhere"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "loading"),
+        (b"-MASTERDOWN Link with MASTER is down\r\n", "no master"),
+        (b"-CLUSTERDOWN The cluster is down\r\n", "no cluster"),
+        (b"-BUSY Redis is busy running a script.\r\n", "busy"),
+        (b"-ERR canary-of-the-server\r\n", "error"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not redis"),
+        (b":banana\r\n", "no number"),
+        (b"$99999\r\nshort", "cut"),
+        (b"", "silence"),
+        (None, "reset"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_whatever_a_server_answers_it_is_unavailable_and_that_is_counted(answer, name, process):
+    async with ScriptedRedis(answer).serving() as scripted:
+        grants = process(url=scripted.url)
+        with capture_logs() as logs:
+            assert await refused(stored(grants)) == ["load", "save", "turn"]
+
+    assert (grants.errors["load"], grants.errors["save"]) == (1, 1)
+    assert grants.errors["turn"] >= 1
+    assert not grants.available
+    assert outcomes(logs) == ["unavailable"]
+    assert "canary" not in str(logs)
+
+
+@pytest.mark.case("R-383")
+async def test_after_five_failures_nothing_but_a_probe_reaches_the_server(process):
+    async with ScriptedRedis(b"-LOADING not yet\r\n").serving() as scripted:
+        grants = process(url=scripted.url)
+        store = stored(grants)
+        for _ in range(50):
+            with pytest.raises(StoreUnavailable):
+                await store.load()
+        assert len(scripted.commands) == 5
+        assert grants.errors["load"] == 50
+
+        await grants.start(lambda _: None)
+        await eventually("two probes", lambda: [words[0] for words in scripted.commands].count(b"EVAL") >= 2)
+        with pytest.raises(StoreUnavailable):
+            await store.load()
+        assert b"HMGET" not in [words[0] for words in scripted.commands[5:]]
+
+
+@pytest.mark.case("R-383")
+@pytest.mark.parametrize("trouble", ["killed", "frozen", "paused", "full", "read only", "password"])
+async def test_a_server_in_trouble_is_found_again_without_a_restart(trouble, server, process):
+    replica = await Replica(process(url=server.tcp_url)).begin()
+    await replica.store.save(Stored(1, GRANT))
+
+    with capture_logs() as logs:
+        match trouble:
+            case "killed":
+                await server.kill()
+                assert "load" in await refused(replica.store)
+                await server.start()
+            case "frozen":
+                async with server.frozen():
+                    assert await refused(replica.store) == ["load", "save", "turn"]
+            case "paused":
+                await server.command("CLIENT", "PAUSE", 3000, "ALL")
+                assert await refused(replica.store) == ["load", "save", "turn"]
+            case "full":
+                await server.configure("maxmemory", 1)
+                assert await refused(replica.store) == ["save", "turn"]
+                await server.configure("maxmemory", 0)
+            case "read only":
+                await server.read_only()
+                assert await refused(replica.store) == ["save", "turn"]
+                await server.writable()
+            case "password":
+                await server.configure("requirepass", "pw")
+                await server.commands(("AUTH", "pw"), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+                assert await refused(replica.store) == ["load", "save", "turn"]
+                await server.commands(("AUTH", "pw"), ("CONFIG", "SET", "requirepass", ""))
+        await eventually("the server's return", lambda: replica.grants.available)
+
+    assert await replica.store.load() == Stored(7, NEXT)  # what could not be saved then is saved now
+    assert outcomes(logs).count("unavailable") == 1
+    assert outcomes(logs).count("available") == 1
+
+
+@pytest.mark.case("R-383")
+async def test_streams_that_were_cut_while_idle_cost_no_failure(server, process):
+    grants = process(url=server.tcp_url)
+    store = stored(grants)
+    await asyncio.gather(*(store.load() for _ in range(8)))
+    await server.cut_streams()
+
+    assert await store.load() == Stored()
+    assert sum(grants.errors.values()) == 0
+
+
+async def test_a_thousand_connections_at_once_do_not_make_the_server_look_slow(process):
+    grants = process()
+    loaded = await asyncio.gather(*(stored(grants, f"c{number}").load() for number in range(1000)))
+
+    assert loaded == [Stored()] * 1000
+    assert sum(grants.errors.values()) == 0
+
+
+# --------------------------------------------------------------------------------------------------- what it has lost
+
+
+@pytest.mark.case("R-384")
+async def test_a_server_that_fell_back_gets_the_newer_grant_again(server, process):
+    store = stored(process())
+    await store.save(Stored(1, GRANT))
+    old = await server.command("DUMP", KEY)
+    await store.save(Stored(2, NEXT, TOKEN))
+    await server.command("RESTORE", KEY, 0, old, "REPLACE")
+
+    assert await store.load() == Stored(2, NEXT, TOKEN)
+    assert await stored(process()).load() == Stored(2, NEXT, TOKEN)
+
+
+@pytest.mark.case("R-384")
+async def test_a_save_onto_a_server_that_fell_back_is_kept(server, process):
+    store = stored(process())
+    for version in (1, 2, 3):
+        await store.save(Stored(version, GRANT))
+    await server.command("DEL", KEY)
+
+    assert await store.save(Stored(4, NEXT))
+    assert await stored(process()).load() == Stored(4, NEXT)
+
+
+@pytest.mark.case("R-384")
+async def test_an_empty_server_in_its_place_gets_everything_back(server, replicas):
+    one, other = replicas
+    await one.store.save(Stored(1, GRANT, TOKEN))
+    await eventually("the hearing", lambda: other.heard == ["crm"])
+    await other.store.load()
+    await server.replace()
+
+    await eventually("the hearing of everything", lambda: one.heard == ["crm"] and other.heard == ["crm"] * 2)
+    assert await asyncio.gather(one.store.load(), other.store.load()) == [Stored(1, GRANT, TOKEN)] * 2
+    assert (await server.command("HGET", KEY, "version")) == b"1"
+
+
+async def test_what_others_saved_meanwhile_is_not_overwritten_by_what_is_older(process):
+    one, other = stored(process()), stored(process())
+    await one.save(Stored(1, GRANT))
+    await other.save(Stored(2, NEXT))
+
+    assert await one.load() == Stored(2, NEXT)
+
+
+async def test_what_could_not_be_saved_is_saved_when_the_server_is_back_though_nobody_asks(server, process):
+    replica = await Replica(process()).begin()
+    await server.kill()
+    with pytest.raises(StoreUnavailable):
+        await replica.store.save(Stored(1, GRANT))
+    assert replica.grants.unsaved("crm")
+    await server.start()
+
+    await eventually("the save", lambda: not replica.grants.unsaved("crm"))
+    assert await stored(process()).load() == Stored(1, GRANT)
+
+
+async def test_what_is_not_saved_yet_is_saved_at_the_end(server, process):
+    replica = await Replica(process()).begin()
+    await server.read_only()
+    with pytest.raises(StoreUnavailable):
+        await replica.store.save(Stored(1, GRANT))
+    await server.writable()
+    await eventually("the server's return", lambda: replica.grants.available)
+    await replica.grants.close()
+
+    assert await stored(process()).load() == Stored(1, GRANT)
+
+
+async def test_of_two_who_went_on_without_the_server_the_further_one_wins(server, process):
+    one, other = stored(process()), stored(process())
+    await one.save(Stored(1, GRANT))
+    await other.load()
+    async with server.frozen():
+        for store, versions in ((one, (2,)), (other, (2, 3))):
+            for version in versions:
+                with pytest.raises(StoreUnavailable):
+                    await store.save(Stored(version, NEXT if store is other else GRANT))
+
+    assert {(await store.load()).version for store in (one, other, one)} <= {2, 3}
+    assert await stored(process()).load() == Stored(3, NEXT)
+
+
+# ------------------------------------------------------------------------------------------------------------- start
+
+
+@pytest.mark.case("R-381")
+@pytest.mark.parametrize("required", [False, True])
+async def test_a_server_that_is_away_at_the_start_is_waited_for_only_where_it_is_required(required, process):
+    server = RedisServer()
+    try:
+        with capture_logs() as logs:
+            grants = process(url=server.url, required=required)
+            await grants.start(lambda _: None)
+            await eventually("a failure", lambda: grants.errors["probe"] > 1)
+            assert grants.ready is not required
+            assert outcomes(logs) == ["unavailable"]
+            await server.start()
+            await eventually("the server", lambda: grants.available)
+        assert grants.ready
+        assert outcomes(logs) == ["unavailable", "available"]
+    finally:
+        await server.close()
+
+
+async def test_it_stays_ready_when_the_server_goes(server, process):
+    replica = await Replica(process(required=True)).begin()
+    await server.kill()
+    await eventually("its absence", lambda: not replica.grants.available)
+
+    assert replica.grants.ready
+
+
+# ------------------------------------------------------------------------------------------------- who is let in, TLS
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+async def secured(authority, tmp_path):
+    """A server that speaks TLS, wants a client certificate, and knows a user who may do what the store needs."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate = authority.issue_cert("localhost", "cache.internal")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    with (tmp_path / "cert.pem").open("wb") as file:
+        file.writelines(blob.bytes() for blob in certificate.cert_chain_pems)
+    tls = {
+        "tls-cert-file": str(tmp_path / "cert.pem"),
+        "tls-key-file": str(tmp_path / "key.pem"),
+        "tls-ca-cert-file": str(tmp_path / "ca.pem"),
+        "tls-auth-clients": "yes",
+    }
+    async with redis_server(tls=tls) as server:
+        rules = [
+            "+auth",
+            "+select",
+            "+hmget",
+            "+set",
+            "+get",
+            "+pexpire",
+            "+del",
+            "+hset",
+            "+eval",
+            "+publish",
+            "+subscribe",
+            "+ping",
+        ]
+        user = ("on", ">pw", "~iclient-proxy:*", "&iclient-proxy:*", "-@all", *rules)
+        await server.command("ACL", "SETUSER", "proxy", *user)
+        yield server
+
+
+def client_tls(authority, **settings):
+    certificate = authority.issue_cert("client")
+    chain = "".join(blob.bytes().decode() for blob in certificate.cert_chain_pems)
+    key = Secret(certificate.private_key_pem.bytes().decode())
+    return Tls(ca=authority.cert_pem.bytes().decode(), client_cert=chain, client_key=key, **settings)
+
+
+def by_tls(process, secured, tls, user="proxy:pw@"):
+    url = secured.tcp_url.replace("rediss://", f"rediss://{user}")
+    return process(url=url, tls=tls, context=client_context(tls, alpn=()))
+
+
+async def test_by_tls_with_a_client_certificate_a_user_with_few_rights_can_do_all(secured, authority, process):
+    replicas = [await Replica(by_tls(process, secured, client_tls(authority))).begin() for _ in range(2)]
+    one, other = replicas
+
+    async with one.store.turn():
+        assert await one.store.save(Stored(1, GRANT, TOKEN))
+    await eventually("the hearing", lambda: other.heard == ["crm"])
+    assert await other.store.load() == Stored(1, GRANT, TOKEN)
+    assert sum(one.grants.errors.values()) + sum(other.grants.errors.values()) == 0
+
+
+async def test_the_certificate_may_be_for_another_name_if_that_is_written(secured, authority, process):
+    for name, failed in (("cache.internal", []), ("elsewhere.internal", ["load", "save", "turn"])):
+        grants = by_tls(process, secured, client_tls(authority, server_name=name))
+
+        assert await refused(stored(grants)) == failed
+
+
+async def test_a_server_that_nobody_vouches_for_gets_no_password(secured, process):
+    stranger = trustme.CA()
+
+    assert await refused(stored(by_tls(process, secured, client_tls(stranger)))) == ["load", "save", "turn"]
+    assert not [line for line in await secured.command("ACL", "LOG") if b"proxy" in line]
+
+
+@pytest.mark.parametrize("user", ["proxy:other@", ":pw@", ""])
+async def test_without_the_right_password_the_store_is_unavailable(secured, authority, process, user):
+    await secured.command("ACL", "SETUSER", "default", ">default-password")
+    grants = by_tls(process, secured, client_tls(authority), user)
+
+    with capture_logs() as logs:
+        assert await refused(stored(grants)) == ["load", "save", "turn"]
+    assert outcomes(logs) == ["unavailable"]
+
+
+async def test_another_database_is_another_store(server, process):
+    await stored(process(url=f"{server.url}?db=3")).save(Stored(1, GRANT))
+
+    assert await stored(process()).load() == Stored()
+    assert await stored(process(url=f"{server.tcp_url}/3")).load() == Stored(1, GRANT)
+
+
+async def test_who_may_not_listen_is_told_and_shares_all_the_same(server, process):
+    rules = ["+hmget", "+set", "+get", "+pexpire", "+del", "+hset", "+eval", "+publish"]
+    await server.command("ACL", "SETUSER", "deaf", "on", ">pw", "~iclient-proxy:*", "resetchannels", "-@all", *rules)
+    grants = process(url=server.url.replace("unix://", "unix://deaf:pw@"))
+    with capture_logs() as logs:
+        await grants.start(lambda _: None)
+        await eventually("the second attempt", lambda: "not_listening" in outcomes(logs))
+
+    assert grants.available
+    assert await stored(grants).save(Stored(1, GRANT))
+    assert await stored(process()).load() == Stored(1, GRANT)
+
+
+async def test_a_mistake_of_ours_does_not_end_the_hearing(server, replicas, process):
+    heard = []
+
+    def stumble(name):
+        heard.append(name)
+        raise KeyError(name)
+
+    grants = process()
+    stored(grants)
+    with capture_logs() as logs:
+        await grants.start(stumble)
+        await eventually("two hearings", lambda: len(heard) > 1)
+
+    assert [line["event"] for line in logs if line["log_level"] == "error"][:2] == ["store_link_failed"] * 2
