@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 class Health:
     """The answers of `/readyz` and `/startupz`. The runtime says when the listeners are open and when it drains."""
 
-    def __init__(self, connections: Callable[[], Sequence[ConnectionStatus]]) -> None:
+    def __init__(
+        self, connections: Callable[[], Sequence[ConnectionStatus]], store_ready: Callable[[], bool] = lambda: True
+    ) -> None:
         self._connections = connections
+        self._store_ready = store_ready
         self._open = False
         self._ready = False
         self._started = False
@@ -32,9 +35,12 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Listeners are open and each required connection has had a token. It stays so until the proxy drains."""
+        """Listeners are open, a required store has answered, each required connection has had a token.
+
+        It stays so until the proxy drains.
+        """
         if self._open and not self._ready:
-            self._ready = not waited_for(self._connections())
+            self._ready = self._store_ready() and not waited_for(self._connections())
         return self._ready and not self._draining
 
     @property
@@ -49,6 +55,8 @@ class Health:
         connections = self._connections()
         awaited = waited_for(connections) if not self._ready else ()
         lines = ["draining" if self._draining else "listeners open" if self._open else "listeners not open"]
+        if not self._ready and not self._store_ready():
+            lines.append("store (awaited)")
         lines += [f"{each.name} {each.state}{' (awaited)' * (each.name in awaited)}" for each in connections]
         return "\n".join(lines) + "\n"
 

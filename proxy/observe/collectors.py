@@ -71,8 +71,9 @@ class Watched:
     """One connection as a scrape sees it.
 
     `rules` are the names of its rules, `grants` those its token requests may have. `token` and `requests` are None for
-    a connection that needs no token. `certificates` are the client certificates it shows, by the peer that sees them
-    (`authorization_server`, `upstream`), each with its end in wall seconds.
+    a connection that needs no token, and so is `at_risk`: whether a restart would lose its grant. `certificates` are
+    the client certificates it shows, by the peer that sees them (`authorization_server`, `upstream`), each with its
+    end in wall seconds.
     """
 
     counters: ConnectionCounters
@@ -81,6 +82,7 @@ class Watched:
     token: Callable[[], TokenView] | None = None
     requests: TokenRequests | None = None
     certificates: tuple[tuple[str, float], ...] = ()
+    at_risk: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +113,9 @@ class Metrics:
         watched: Callable[[], Sequence[Watched]],
         version: str,
         last_reload: LastReload,
+        store_available: Callable[[], bool | None] = lambda: None,
     ) -> None:
+        self._store_available = store_available
         self._last_reload = last_reload
         self._process = process
         self._watched = watched
@@ -150,6 +154,9 @@ class Metrics:
         yield text.head("store_errors", "counter", "What could not be done with a stored grant.")
         for operation, count in process.store_errors.items():
             yield f'{_PREFIX}store_errors_total{{operation="{operation}"}} {count}\n'
+        if (available := self._store_available()) is not None:
+            yield text.head("store_available", "gauge", "1 while the server of the grants does what it is asked.")
+            yield f"{_PREFIX}store_available {int(available)}\n"
         last = self._last_reload
         yield text.head("config_last_reload_successful", "gauge", "1 if the definitions last read were applied.")
         yield f"{_PREFIX}config_last_reload_successful {int(last.successful)}\n"
@@ -199,6 +206,7 @@ def _of_connections(text: _Text, watched: Sequence[Watched]) -> Iterator[Iterabl
         ("token_expiry_timestamp_seconds", "gauge", "When the access token expires.", _token_expiry, with_token),
         ("as_clock_skew_seconds", "gauge", "The authorization server's clock minus ours.", _clock_skew, with_token),
         (_CERTIFICATE, "gauge", "When a client certificate expires, by who is shown it.", _certificates, watched),
+        ("grant_at_risk", "gauge", "1 if a restart now would lose the grant or its rotation.", _at_risk, with_token),
         ("token_state", "gauge", "1 for the state the token is in.", _token_state, watched),
     )
     for name, kind, about, lines, members in families:
@@ -260,6 +268,11 @@ def _clock_skew(_: _Text, of: Watched) -> Iterator[str]:
 def _certificates(_: _Text, of: Watched) -> Iterator[str]:
     for peer, end in of.certificates:
         yield f'{_PREFIX}{_CERTIFICATE}{{connection="{of.counters.connection}",peer="{peer}"}} {end:.3f}\n'
+
+
+def _at_risk(_: _Text, of: Watched) -> Iterator[str]:
+    if of.at_risk is not None:
+        yield f'{_PREFIX}grant_at_risk{{connection="{of.counters.connection}"}} {int(of.at_risk())}\n'
 
 
 def _token_state(_: _Text, of: Watched) -> Iterator[str]:

@@ -97,11 +97,12 @@ class TlsEngine:
         return self._object.session
 
 
-def client_context(tls: Tls) -> ssl.SSLContext:
+def client_context(tls: Tls, *, alpn: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
     """Return the context for a connection's upstream: TLS ≥ 1.2, verified against the system's roots and `ca`."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    if alpn:
+        context.set_alpn_protocols(alpn)
     if tls.ca is not None:
         context.load_verify_locations(cadata=tls.ca)
     if tls.client_cert is not None:

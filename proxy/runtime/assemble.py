@@ -40,6 +40,7 @@ from proxy.outbound.raw import RawStreams
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
+from proxy.runtime.stores import Stores
 from proxy.tokens.discovery import Discoveries
 from proxy.tokens.retries import Retries
 from proxy.wire.request import HeadLimits
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
     from proxy.tokens.keeper import Keeper
-    from proxy.tokens.store.file import GrantFolder
 
 NO_CONNECTION: Final = "-"
 _TUNNEL_CONNECT: Final = Timeouts().connect
@@ -121,7 +121,7 @@ class Workshop:
         entropy: random.Random,
         recorder: Recorder | None,
         resolver: NameResolver,
-        grants: GrantFolder | None = None,
+        stores: Stores | None = None,
         api_server: str | None = None,
     ) -> None:
         limits = settings.limits
@@ -132,10 +132,9 @@ class Workshop:
         self.randbytes = entropy.randbytes
         self._resolver = resolver
         self._limits = limits
-        self._grants = grants
+        self.stores = stores if stores is not None else Stores()
         self._retries = Retries(clock.monotonic)
         self._discoveries = Discoveries(clock, limit=limits.token_answer)
-        self.forgets = grants is None  # a restart loses grants
         self._head_limits = HeadLimits(limits.head_size, limits.header_line, limits.header_fields, limits.target)
         self._contexts = _Contexts()
         self._api_server = api_server
@@ -153,7 +152,7 @@ class Workshop:
         self.sweep = Sweep(self._loop, monotonic)
         self.surroundings = Surroundings(
             self._loop,
-            ProcessCounters(store_errors=grants.errors if grants is not None else {}),
+            ProcessCounters(store_errors=self.stores.errors),
             ConnectionCounters(NO_CONNECTION),  # of requests that no connection claims
             recorder,
             ReplayMemory(replay_memory(limits)),
@@ -201,7 +200,7 @@ class Workshop:
                 prefetch=spread,
                 before=before.keeper if before is not None else None,
                 admin_base=lambda: self.admin_base,
-                grants=self._grants,
+                grants=self.stores.grants,
             )
             if connection.iclient is not None
             else None

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from random import Random
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Connection, Definitions, IClient
+    from proxy.definitions.models import Connection, IClient
     from proxy.definitions.settings import Limits
     from proxy.outbound.egress import Gate
     from proxy.outbound.token_endpoint import Resolver
-    from proxy.tokens.store.file import GrantFolder
+    from proxy.tokens.store.file import GrantFolder, StoredGrant
+    from proxy.tokens.store.redis import GrantServer, ServedGrant
 
 # Seconds over which the first renewals of all connections are spread.
 PREFETCH: Final = 1.0
@@ -49,7 +50,7 @@ def keeper_for(
     prefetch: float = PREFETCH,
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
-    grants: GrantFolder | None = None,
+    grants: GrantFolder | GrantServer | None = None,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
@@ -64,7 +65,6 @@ def keeper_for(
     if iclient is None:
         raise ValueError(f"connection {connection.name} needs no token")
     stored = grants.store(connection, iclient) if grants is not None else None
-    held = stored.held.grant if stored is not None else None
     endpoint = TokenEndpoint(iclient, limits, resolver, gate)
     issuer = Issuer(
         connection,
@@ -87,18 +87,17 @@ def keeper_for(
         retries=retries or Retries(clock.monotonic),
         prefetch=prefetch if connection.prefetch else None,
         scope=iclient.scope_delimiter.join(connection.scopes),
-        authorized=iclient.grant_type not in BROUGHT
-        or (connection.refresh_token if held is None else held.refresh_token) is not None,
+        authorized=iclient.grant_type not in BROUGHT or _authorized(connection, stored),
         hint=_BOUND if iclient.client_auth == "tls_client_auth" and connection.tls.client_cert is None else "",
     )
 
 
-def forgotten(definitions: Definitions) -> tuple[str, ...]:
-    """Return the connections whose grant a restart loses: a human or the operator brought it, memory keeps it."""
-    if definitions.store is not None:
-        return ()
-    connections = definitions.connections
-    return tuple(each.name for each in connections if each.iclient is not None and each.iclient.grant_type in BROUGHT)
+def _authorized(connection: Connection, store: StoredGrant | ServedGrant | None) -> bool:
+    """Tell whether there is something to refresh with; what only a server knows is looked for by the first renewal."""
+    if store is None:
+        return connection.refresh_token is not None
+    held = store.held
+    return held is None or (connection.refresh_token if held.grant is None else held.grant.refresh_token) is not None
 
 
 def policy_of(iclient: IClient, limits: Limits) -> Policy:

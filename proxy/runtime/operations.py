@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.admin.pac import Forward
 from proxy.admin.ports import Event, Ports, ReloadReport
@@ -12,7 +12,7 @@ from proxy.observe.collectors import Watched
 from proxy.problem import PROBLEMS
 from proxy.runtime.ping import ping
 from proxy.runtime.reload import Applied, Rejected
-from proxy.tokens.issuer import BROUGHT, INTERACTIVE
+from proxy.tokens.issuer import INTERACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from proxy.exchange.surroundings import Surroundings
     from proxy.histogram import Histogram
     from proxy.runtime.assemble import Part
+    from proxy.runtime.stores import Stores
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.snapshot import Snapshot
-
-_FORGETS: Final = "The store is memory: a restart loses this grant, or what its refresh token was rotated to."
 
 
 class RunningProxy:
@@ -33,7 +32,7 @@ class RunningProxy:
 
     `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew;
     `forward` returns where the forward listener is, None without one; `authority` the certificate of the local
-    authority, None where nothing is intercepted; `forgets`: a restart loses grants.
+    authority, None where nothing is intercepted; `stores` are where grants are kept.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class RunningProxy:
         *,
         forward: Callable[[], str | None],
         authority: Callable[[], str | None],
-        forgets: bool,
+        stores: Stores,
     ) -> None:
         self._parts = parts
         self._surroundings = surroundings
@@ -55,7 +54,7 @@ class RunningProxy:
         self._reload = reload
         self._forward = forward
         self.authority = authority
-        self._forgets = forgets
+        self._stores = stores
 
     @property
     def ports(self) -> Ports:
@@ -64,7 +63,7 @@ class RunningProxy:
 
     def connections(self) -> list[ConnectionStatus]:
         """Return every connection's status."""
-        return [_status(part, forgets=self._forgets) for part in self._parts().values()]
+        return [_status(part, self._stores) for part in self._parts().values()]
 
     async def renew(self, name: str) -> None:
         """Renew the token of a connection that has one; raises `TokenUnavailable`."""
@@ -111,7 +110,10 @@ class RunningProxy:
 
     def watched(self) -> list[Watched]:
         """Return what a scrape shows, the requests that belong to no connection among it."""
-        return [Watched(self._surroundings.unmatched), *(_watched(part) for part in self._parts().values())]
+        return [
+            Watched(self._surroundings.unmatched),
+            *(_watched(part, self._stores) for part in self._parts().values()),
+        ]
 
 
 class _TokenView:
@@ -131,7 +133,7 @@ class _TokenRequests:
         self.duration: Histogram = counters.duration
 
 
-def _status(part: Part, *, forgets: bool) -> ConnectionStatus:
+def _status(part: Part, stores: Stores) -> ConnectionStatus:
     connection, iclient, keeper = part.connection, part.connection.iclient, part.keeper
     if iclient is None or keeper is None:
         return ConnectionStatus(connection.name, required=connection.required, prefetch=connection.prefetch)
@@ -152,11 +154,11 @@ def _status(part: Part, *, forgets: bool) -> ConnectionStatus:
         authorize_url=f"/oauth/start/{connection.name}" if iclient.grant_type in INTERACTIVE else None,
         can_revoke=keeper.can_revoke and snapshot.had_token,
         can_authorize=iclient.grant_type in INTERACTIVE,
-        warnings=(_FORGETS,) if forgets and iclient.grant_type in BROUGHT else (),
+        warnings=stores.warnings(connection),
     )
 
 
-def _watched(part: Part) -> Watched:
+def _watched(part: Part, stores: Stores) -> Watched:
     rules = tuple(rule.name for rule in part.connection.auth_errors.any)
     keeper = part.keeper
     certificates = _certificates(part.connection)
@@ -171,6 +173,7 @@ def _watched(part: Part) -> Watched:
         token=lambda: _TokenView(keeper.snapshot(), keeper.skew),
         requests=_TokenRequests(counters),
         certificates=certificates,
+        at_risk=lambda: stores.at_risk(part.connection),
     )
 
 

@@ -20,17 +20,15 @@ from proxy.definitions.load import load
 from proxy.observe.logging import configure
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
-from proxy.runtime.keepers import forgotten
 from proxy.runtime.service import Service
+from proxy.runtime.stores import forgotten, open_stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
-    from proxy.definitions.settings import FileStore
     from proxy.exchange.record import Recorder
-    from proxy.tokens.store.file import GrantFolder
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
@@ -112,16 +110,6 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _grants(settings: FileStore | None, entropy: random.Random) -> GrantFolder | None:
-    """Open the store on disk, if there is one; it is held until the process ends. Raises `MachineError`."""
-    if settings is None:
-        return None
-    # It loads cryptography, which a store in memory does without.
-    from proxy.tokens.store.file import GrantFolder
-
-    return GrantFolder(settings, entropy.randbytes)
-
-
 async def _serve(
     loaded: Loaded,
     read: Callable[[], Loaded],
@@ -134,7 +122,9 @@ async def _serve(
     for warning in loaded.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
     if names := forgotten(loaded.definitions):
-        log.warning("grants_in_memory", connections=", ".join(names), remedy="store: {kind: file} keeps them")
+        log.warning(
+            "grants_in_memory", connections=", ".join(names), remedy="store: {kind: file} or {kind: redis} keeps them"
+        )
     entropy = random.SystemRandom()
     workshop = Workshop(
         loaded.definitions,
@@ -142,7 +132,7 @@ async def _serve(
         entropy=entropy,
         recorder=recorder,
         resolver=Resolver(),
-        grants=_grants(loaded.definitions.store, entropy),  # type: ignore[arg-type]  # Redis is not opened yet
+        stores=open_stores(loaded.definitions, entropy),
         api_server=api_server,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))

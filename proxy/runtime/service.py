@@ -66,9 +66,9 @@ class Service:
             self.reload,
             forward=self._forward_address,
             authority=lambda: self._assembly.authority,
-            forgets=workshop.forgets,
+            stores=workshop.stores,
         )
-        self._health = Health(self._operations.connections)
+        self._health = Health(self._operations.connections, lambda: workshop.stores.ready)
 
     def stop(self) -> None:
         """Drain; when draining already, end at once."""
@@ -97,6 +97,7 @@ class Service:
             if admin is not None:
                 opened.push_async_callback((await self._start_admin(admin)).close)
             self._opened = opened.pop_all()
+        await self._workshop.stores.start()
         for part in assembly.parts.values():
             if part.keeper is not None:
                 part.keeper.start()
@@ -105,7 +106,13 @@ class Service:
 
     async def _start_admin(self, settings: AdminListener) -> AdminServer:
         counters = self._workshop.surroundings.counters
-        metrics = Metrics(counters, self._operations.watched, version("iclient-proxy"), self._last_reload)
+        metrics = Metrics(
+            counters,
+            self._operations.watched,
+            version("iclient-proxy"),
+            self._last_reload,
+            lambda: self._workshop.stores.available,
+        )
         server = AdminServer(settings, self._operations.ports, self._health, metrics.scrape, clock=self._clock)
         sock = bind_socket(settings.bind, "admin listener")
         self._log.info("listening", listener="admin", address=printable_address(sock))
@@ -243,6 +250,7 @@ class Service:
         await asyncio.gather(*self._retiring)
         for pool in self._workshop.stream_limit.pools[:]:
             await pool.close()
+        await self._workshop.stores.close()
         await self._workshop.close()
         self._workshop.sweep.stop()
 

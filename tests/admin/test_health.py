@@ -46,6 +46,21 @@ def test_it_stays_ready_when_a_token_is_lost_later():
     assert made.ready
 
 
+@pytest.mark.case("R-381")
+def test_a_required_store_is_waited_for_once():
+    answered = [False]
+    made = Health(lambda: [GOT_IT], lambda: answered[0])
+    made.opened()
+    assert not made.ready
+    assert made.report() == "listeners open\nstore (awaited)\ncrm valid\n"
+
+    answered[0] = True
+    assert made.ready
+    answered[0] = False
+    assert made.ready
+    assert "store" not in made.report()
+
+
 @pytest.mark.case("A-357")
 def test_it_is_not_ready_while_it_drains():
     made, _ = health()

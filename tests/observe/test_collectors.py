@@ -39,8 +39,9 @@ def crm(**changes):
     return Watched(**(values | changes))
 
 
-async def text_of(watched, *, accept="", process=None, last=None):
-    metrics = Metrics(process or ProcessCounters(), lambda: watched, "0.1.0", last or LastReload(BEGAN))
+async def text_of(watched, *, accept="", process=None, last=None, available=None):
+    last = last or LastReload(BEGAN)
+    metrics = Metrics(process or ProcessCounters(), lambda: watched, "0.1.0", last, lambda: available)
     scrape = await metrics.scrape(accept)
     return scrape.content_type, b"".join(scrape.pieces).decode()
 
@@ -219,3 +220,24 @@ async def test_promtool_finds_nothing():
     )
 
     assert (checked.stdout, checked.stderr, checked.returncode) == ("", "", 0)
+
+
+@BOTH
+async def test_a_store_tells_what_it_could_not_do_whether_it_is_there_and_which_grant_is_at_risk(accept):
+    process = ProcessCounters(store_errors={"load": 0, "save": 3})
+    watched = [crm(at_risk=lambda: True), crm(counters=ConnectionCounters("erp"), at_risk=lambda: False)]
+
+    for available in (False, True):
+        samples = await samples_of(watched, accept=accept, process=process, available=available)
+        assert value(samples, "store_available") == int(available)
+        assert value(samples, "store_errors_total", operation="load") == 0
+        assert value(samples, "store_errors_total", operation="save") == 3
+        assert value(samples, "grant_at_risk", connection="crm") == 1
+        assert value(samples, "grant_at_risk", connection="erp") == 0
+
+
+@BOTH
+async def test_where_there_is_no_server_of_the_grants_it_is_neither_there_nor_away(accept):
+    _, text = await text_of([crm()], accept=accept)
+
+    assert "store_available" not in text
