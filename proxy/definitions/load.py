@@ -179,7 +179,7 @@ def _listeners(top: Fields, routes: list[tuple[Route, Node]], reading: Reading) 
     check_binds([*binds, *own.items()], reading)
     # A reverse listener is on when a connection has a route on it.
     on = any(one.bind is None for one, _ in routes)
-    if on and not found.reverse and "reverse" in fields.values:
+    if on and not found.reverse and found.forward is None and "reverse" in fields.values:
         reading.warn(fields.nodes["reverse"], "unreachable", "no listener is open for the routes of the connections")
     return found if on else replace(found, reverse=())
 

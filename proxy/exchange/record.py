@@ -6,6 +6,7 @@ more than the request (docs/performance.md).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,6 +15,8 @@ from proxy.histogram import Histogram
 # Prometheus' habit: seconds, upper bounds inclusive, +Inf is the last list element of a histogram.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+# A user name, perhaps with a password, before the host of a URL or of a CONNECT.
+_USER: Final = re.compile(rb"((?:[a-z][a-z0-9+.-]*://)?)[^/?]*@", re.IGNORECASE)
 REPLAY_OUTCOMES: Final = ("accepted", "refused", "not_replayable", "cooldown")
 
 
@@ -73,6 +76,11 @@ class ExchangeRecord:
     def path(self) -> bytes:
         """The target without its query."""
         return self.target.partition(b"?")[0]
+
+
+def without_user(target: bytes) -> bytes:
+    """Return a refused target as it may be logged: what stands before its host is a secret as often as not."""
+    return target if target[:1] == b"/" else _USER.sub(rb"\1***@", target, count=1)
 
 
 class Recorder(Protocol):

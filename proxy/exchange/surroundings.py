@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.plan import all_hidden
-from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord
+from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
 
 if TYPE_CHECKING:
     import asyncio
@@ -85,7 +85,7 @@ class Surroundings:
         requests = self.unmatched.requests
         requests[status] = requests.get(status, 0) + 1
         record = (
-            ExchangeRecord(self.unmatched.connection, head.method, head.target)
+            ExchangeRecord(self.unmatched.connection, head.method, without_user(head.target))
             if head is not None
             else ExchangeRecord(self.unmatched.connection, b"-", b"-")
         )

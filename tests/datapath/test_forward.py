@@ -420,6 +420,21 @@ async def test_a_url_that_two_could_read_differently_is_refused(case: Case, targ
     assert (status, code) == (400, "bad_request")
 
 
+@pytest.mark.case("D-142")
+@pytest.mark.parametrize(
+    "line", [b"GET http://%s@127.0.0.1/x", b"GET ftp://%s@a/x", b"CONNECT %s@a:443", b"TRACE http://%s@a/x"]
+)
+@pytest.mark.parametrize("listener", ["forward", "reverse"])
+async def test_a_password_in_a_url_is_not_in_the_log(case: Case, line: bytes, listener: str):
+    process = case.stage.process
+    client = await case.connect(process.listening[listener][0])
+    answered = await client.ask(case.raw(line % b"joe:canary-password" + b" HTTP/1.1", b"Host: 127.0.0.1"))
+    assert answered.status in (400, 405, 421)
+    logged = await process.until_logged("exchange", request_id=answered.problem()["request_id"])
+    assert "***@" in logged["path"]
+    assert "joe" not in process.output
+
+
 @pytest.mark.case("F-258", "A-348", "A-350")
 @pytest.mark.parametrize(
     "fields",

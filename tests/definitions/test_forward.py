@@ -50,6 +50,10 @@ def test_it_may_be_a_unix_socket_without_a_credential(folder):
     assert listener(folder, "{bind: 'unix:/run/p.sock'}").bind == UnixBind(path="/run/p.sock")
 
 
+def test_routes_that_no_reverse_listener_serves_are_fine_beside_a_forward_listener(folder):
+    assert loaded(folder, "listeners: {reverse: false, forward: {}}\n" + ONE).warnings == ()
+
+
 def test_a_connection_without_a_route_needs_no_reverse_listener_beside_it(folder):
     found = definitions(
         folder, "listeners: {forward: {}}\nconnections: {a: {base_url: 'https://api.acme.com', route: false}}\n"
