@@ -10,7 +10,7 @@ from proxy.cli.failures import UsageError
 from proxy.definitions.domains import DomainError, parse_url
 from proxy.definitions.settings import ForwardListener, ReverseListener, TcpBind, seen_from_here
 from proxy.errors import Refusal
-from proxy.exchange.claims import HostTable, prefix_of
+from proxy.exchange.claims import Claim, HostTable, prefix_of
 from proxy.exchange.rewrite import upstream_target
 from proxy.exchange.route import RouteTable
 from proxy.runtime.doors import doors
@@ -165,7 +165,7 @@ def _claimed(definitions: Definitions, split: SplitResult, target: str) -> Owner
     except DomainError as error:
         raise UsageError(f"the URL is not one: {error.message}") from error
     # Plans are for those who send something.
-    table = HostTable((each, cast("OriginPlans", None)) for each in definitions.connections)
+    table = HostTable(Claim(each, cast("OriginPlans", None)) for each in definitions.connections)
     try:
         claim = table.at(named.scheme, named.host, named.port).find(target.encode(), b"")
     except Refusal as refusal:

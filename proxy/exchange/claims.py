@@ -96,14 +96,17 @@ class OriginPlans:
 class Claim:
     """What one connection claims: hosts, with the port of `base_url` or the default one, below the path of `base_url`.
 
-    `user` is the name by which a caller may ask for this connection. Requests go to the host they name, by scheme and
-    port of `base_url`. Where a token answer completes `base_url`, only what is known of it counts.
+    `exact` are hosts, `below` those whose sub-domains are meant. `user` is the name by which a caller may ask for this
+    connection. Requests go to the host they name, by scheme and port of `base_url`. Where a token answer completes
+    `base_url`, only what is known of it counts.
     """
 
-    __slots__ = ("path", "plans", "port", "scheme", "user")
+    __slots__ = ("below", "exact", "path", "plans", "port", "scheme", "user")
 
     def __init__(self, connection: Connection, plans: OriginPlans) -> None:
         self.plans = plans
+        self.exact = tuple(_canonical(entry) for entry in connection.hosts if not entry.startswith("*."))
+        self.below = tuple(_canonical(entry[2:]) for entry in connection.hosts if entry.startswith("*."))
         self.user = connection.name.encode()
         self.scheme, self.port, self.path = _base(connection)
 
@@ -180,14 +183,13 @@ class HostTable:
 
     __slots__ = ("_below", "_exact")
 
-    def __init__(self, claims: Iterable[tuple[Connection, OriginPlans]]) -> None:
+    def __init__(self, claims: Iterable[Claim]) -> None:
         self._exact: dict[str, list[Claim]] = {}
         self._below: dict[str, list[Claim]] = {}
-        for connection, plans in claims:
-            claim = Claim(connection, plans)
-            for entry in connection.hosts:
-                table = self._below if entry.startswith("*.") else self._exact
-                table.setdefault(_canonical(entry.removeprefix("*.")), []).append(claim)
+        for claim in claims:
+            for table, hosts in ((self._exact, claim.exact), (self._below, claim.below)):
+                for host in hosts:
+                    table.setdefault(host, []).append(claim)
 
     def at(self, scheme: str, host: str, port: int) -> Claimants:
         """Return who claims a canonical host and a port that a request by `scheme` names."""

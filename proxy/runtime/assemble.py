@@ -18,7 +18,7 @@ from proxy.definitions.models import Connection, Timeouts
 from proxy.definitions.settings import ForwardListener, ReverseListener
 from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
-from proxy.exchange.claims import HostTable, OriginPlans, prefix_of
+from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
@@ -74,24 +74,24 @@ _CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/mem
 class Part:
     """One connection's parts; `keeper` is None where no token is needed.
 
-    `plan` and `pools` are for its route, `hosts` for the hosts that it claims on the forward listener.
+    `plan` and `pools` are for its route, `claim` for the hosts that it claims on the forward listener.
     """
 
     connection: Connection
     plan: Plan
     pools: OriginPools
-    hosts: OriginPlans
+    claim: Claim
     keeper: Keeper | None
 
     def retire_streams(self) -> None:
         """The connection is no more: what is under way is still served."""
         self.pools.retire()
-        self.hosts.retire()
+        self.claim.plans.retire()
 
     async def close_streams(self) -> None:
         """Close what rests and stop dialling."""
         await self.pools.close()
-        await self.hosts.close()
+        await self.claim.plans.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ class Workshop:
         )
         counters = before.plan.counters if before is not None else ConnectionCounters(connection.name)
         plan = Plan(connection, pools, keeper, keeper, counters, self._ambient, via=self._via)
-        hosts = OriginPlans(lambda origin: self._plan_at(plan, origin))
-        return Part(connection, plan, pools, hosts, keeper)
+        claim = Claim(connection, OriginPlans(lambda origin: self._plan_at(plan, origin)))
+        return Part(connection, plan, pools, claim, keeper)
 
     def _plan_at(self, plan: Plan, origin: Origin) -> tuple[Plan, OriginPools]:
         """Return the plan of a connection for requests that name this origin themselves, and its streams."""
@@ -250,7 +250,7 @@ class Workshop:
                 self._passages.forget()  # a stream at rest may lead to what is denied now
                 credential = settings.proxy_auth
                 return ForwardRules(
-                    HostTable((parts[name].connection, parts[name].hosts) for name in door.connections),
+                    HostTable(parts[name].claim for name in door.connections),
                     self._passages if settings.unclaimed == "tunnel" else None,
                     credential=forward.credential_of(credential) if credential is not None else None,
                     guesses=self._guesses,

@@ -8,7 +8,7 @@ from proxy.definitions.models import Connection
 from proxy.definitions.templates.urls import compile_url
 from proxy.errors import Refusal
 from proxy.exchange.aim import Origin
-from proxy.exchange.claims import NOBODY, HostTable, OriginPlans, prefix_of
+from proxy.exchange.claims import NOBODY, Claim, HostTable, OriginPlans, prefix_of
 
 
 class Pools:
@@ -40,7 +40,7 @@ class Maker:
 def table(**connections):
     """Return a table of connections, each written as `(base_url, *hosts)`."""
     return HostTable(
-        (Connection(name=name, base_url=base, hosts=hosts), OriginPlans(Maker(name)))
+        Claim(Connection(name=name, base_url=base, hosts=hosts), OriginPlans(Maker(name)))
         for name, (base, *hosts) in connections.items()
     )
 
