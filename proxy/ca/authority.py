@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from proxy.definitions.authority import PURPOSE, KeyRefusedError, opened_key
-from proxy.definitions.coverage import Coverage, coverage_of
+from proxy.definitions.keys.signer import PURPOSE, KeyRefusedError, opened, signer_of
 from proxy.errors import MachineError
 from proxy.secret import Secret
 
@@ -31,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.clock import Clock
+    from proxy.definitions.keys.signer import Signer
     from proxy.definitions.settings import AuthorityFiles
 
     # Takes a text and what it is for, and returns it sealed.
@@ -46,22 +40,20 @@ SERIAL_BYTES: Final = 16  # RFC 5280 §4.1.2.2: at most 20, and positive
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What signs: its certificate, those above it (none where it is a root), its key, and what it may sign for."""
+    """What clients trust, and what signs for it."""
 
-    certificate: x509.Certificate
-    above: tuple[x509.Certificate, ...]
-    key: ec.EllipticCurvePrivateKey | RSAPrivateKey
-    coverage: Coverage
+    trusted: x509.Certificate
+    signer: Signer
 
     @property
     def pem(self) -> str:
         """The public part, as clients are given it to trust."""
-        return "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in (self.certificate, *self.above))
+        return self.trusted.public_bytes(Encoding.PEM).decode("ascii")
 
     @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the certificate, as browsers and keytool show it."""
-        return fingerprint(self.certificate)
+    def until(self) -> dt.datetime:
+        """When it ends."""
+        return min(each.not_valid_after_utc for each in self.signer.chain)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -70,23 +62,39 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def make(hosts: Iterable[str], clock: Clock, entropy: Callable[[int], bytes]) -> tuple[str, Secret]:
-    """Return certificate and private key (PEM) of an authority for these domains and addresses, and nothing else."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """Make an authority for these domains and addresses, and nothing else.
+
+    Returns what clients are to trust (PEM), and what signs: a private key with a certificate below that one (PEM). The
+    trusted one's own key is gone by then. Java, for one, does not ask what it trusts for name constraints, only what
+    is below: so whoever steals the file can't sign for other sites in anybody's eyes.
+    """
+    constraints = _constraints(hosts)
     now = dt.datetime.fromtimestamp(clock.wall(), dt.UTC)
     # A name of its own: two authorities of one name on one machine are mistaken for each other.
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"iclient-proxy local CA {entropy(4).hex()}")])
-    public = key.public_key()
-    certificate = (
-        x509.CertificateBuilder(name, name, public, serial(entropy), now - BACKDATED, now + LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_constraints(hosts), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
-    return certificate.public_bytes(Encoding.PEM).decode("ascii"), Secret(pem)
+    mark = entropy(4).hex()
+    names = [_named(f"iclient-proxy {what} {mark}") for what in ("local CA", "signer")]
+    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in names)
+
+    def signed(name: x509.Name, public: ec.EllipticCurvePublicKey, below: int) -> str:
+        return (
+            x509.CertificateBuilder(names[0], name, public, serial(entropy), now - BACKDATED, now + LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
+            .add_extension(_usage(sign_certificates=True), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(constraints, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), critical=False)
+            .sign(root, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
+            .decode("ascii")
+        )
+
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+    return signed(names[0], root.public_key(), 1), Secret(private + signed(names[1], key.public_key(), 0))
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def serial(entropy: Callable[[int], bytes]) -> int:
@@ -124,7 +132,7 @@ def _constraints(hosts: Iterable[str]) -> x509.NameConstraints:
 
 
 def certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Return the certificate of an authority and those above it; raises `MachineError` (`ca_unusable`)."""
+    """Return what clients are to trust; raises `MachineError` (`ca_unusable`)."""
     try:
         return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
     except (OSError, ValueError) as error:
@@ -133,34 +141,36 @@ def certificates(path: Path) -> tuple[x509.Certificate, ...]:
 
 def read(files: AuthorityFiles) -> Authority:
     """Open an authority that `check` has found good; raises `MachineError` (`ca_unusable`) where it is so no longer."""
-    first, *above = certificates(files.cert)
+    trusted = certificates(files.cert)[0]
     try:
-        pem = opened_key(files.key.read_text(encoding="ascii"), files.keys)
-        key = load_pem_private_key(pem.reveal().encode(), password=None)
-    except (OSError, ValueError, TypeError, KeyRefusedError) as error:
+        return Authority(trusted, signer_of(opened(files.key.read_text(encoding="ascii"), files.keys), trusted))
+    except (OSError, ValueError, KeyRefusedError) as error:
         raise _unusable(files.key, error) from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | RSAPrivateKey) or key.public_key() != first.public_key():
-        raise MachineError("ca_unusable", f"the key {files.key} does not belong to the authority {files.cert}")
-    return Authority(first, tuple(above), key, coverage_of(first))
 
 
 def _unusable(path: Path, error: Exception) -> MachineError:
-    reason = (error.strerror or "it can't be read").lower() if isinstance(error, OSError) else "it is not what it was"
+    match error:
+        case KeyRefusedError(message=message):
+            reason = message
+        case OSError(strerror=str(said)):
+            reason = said.lower()
+        case _:
+            reason = "it is not what it was"
     return MachineError("ca_unusable", f"the local authority's file {path} can't be used: {reason}")
 
 
-def write(files: AuthorityFiles, certificate: str, key: Secret, seal: Seal | None) -> None:
-    """Write both files, the key for nobody else to read, and sealed where there is something to seal it with.
+def write(files: AuthorityFiles, trusted: str, signer: Secret, seal: Seal | None) -> None:
+    """Write what `make` has made, the key for nobody else to read, and sealed where there is something to seal it with.
 
     Raises `MachineError` (`ca_not_written`).
     """
-    text = key.reveal() if seal is None else seal(key.reveal(), PURPOSE) + "\n"
+    text = signer.reveal() if seal is None else seal(signer.reveal(), PURPOSE) + "\n"
     try:
         for path in (files.key, files.cert):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The key first: a certificate without its key is noticed by whoever looks for an authority.
         _replace(files.key, text, 0o600)
-        _replace(files.cert, certificate, 0o644)
+        _replace(files.cert, trusted, 0o644)
     except OSError as error:
         message = f"the authority can't be written to {error.filename}: {error.strerror}"
         raise MachineError("ca_not_written", message) from None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.ca.authority import Authority
     from proxy.clock import Clock
 
-KEPT: Final = 1000  # a context takes some 20 KiB
+KEPT: Final = 1000  # a context takes 26 KiB
 MINTS: Final = 50.0  # a second: at 1.4 ms each a fourteenth of a core, whatever names are asked for
 LIFETIME: Final = dt.timedelta(hours=47)  # with what is backdated two days: a leaf that leaks is soon worth nothing
 # The host is in the alternative names alone: as a common name it would be another name for constraints to look at.
@@ -53,17 +53,17 @@ class Leaves:
         self._key = ec.generate_private_key(ec.SECP256R1())
         # What every leaf's file has beside the leaf itself.
         self._rest = (
-            b"".join(_pem(each) for each in _intermediates(authority))
+            b"".join(_pem(each) for each in authority.signer.chain if each.issuer != each.subject)
             + self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )  # fmt: skip
-        self._issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
+        self._issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.signer.key.public_key())
         self._own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         self._allowed = MINTS
         self._counted = clock.monotonic()
 
     def covers(self, host: str) -> bool:
         """Tell whether the authority may sign for the host."""
-        return self.authority.coverage.covers(host)
+        return self.authority.signer.covers(host)
 
     def context_for(self, host: str) -> ssl.SSLContext:
         """Return the server's context for a host that is covered; raises `Refusal` (`overloaded`).
@@ -93,9 +93,10 @@ class Leaves:
 
     def _mint(self, host: str, wall: float) -> _Leaf:
         now = dt.datetime.fromtimestamp(wall, dt.UTC)
-        ends = min(now + LIFETIME, self.authority.certificate.not_valid_after_utc)
+        ends = min(now + LIFETIME, self.authority.until)
         begins = min(now - BACKDATED, ends - BACKDATED)  # of an authority that has expired meanwhile
-        issuer = self.authority.certificate.subject
+        signer = self.authority.signer
+        issuer = signer.chain[0].subject
         certificate = (
             x509.CertificateBuilder(issuer, _SUBJECT, self._key.public_key(), serial(self._entropy), begins, ends)
             .add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
@@ -104,7 +105,7 @@ class Leaves:
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(self._own, critical=False)
             .add_extension(self._issuer, critical=False)
-            .sign(self.authority.key, hashes.SHA256())
+            .sign(signer.key, hashes.SHA256())
         )
         return _Leaf(self._context(host, _pem(certificate)), begins.timestamp(), (wall + ends.timestamp()) / 2)
 
@@ -138,11 +139,6 @@ def _name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _intermediates(authority: Authority) -> list[x509.Certificate]:
-    """Return what a client needs beside the root that it trusts."""
-    return [each for each in (authority.certificate, *authority.above) if each.issuer != each.subject]
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from proxy.definitions.coverage import coverage_of
 from proxy.definitions.keys.pem import MAX_BYTES
+from proxy.definitions.keys.signer import SEALED, KeyRefusedError, may_sign, opened, signer_of
 from proxy.definitions.notation.kinds import Flag, Text
 from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.sealed import keys
@@ -19,22 +19,20 @@ from proxy.definitions.notation.shapes import Block, Fields, Key
 from proxy.definitions.notation.values import file_text
 from proxy.definitions.settings import AuthorityFiles
 from proxy.definitions.state_dir import state_dir, written_path
-from proxy.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cryptography.x509 import Certificate
 
+    from proxy.definitions.keys.signer import Signer
     from proxy.definitions.models import Connection
     from proxy.definitions.notation.nodes import Node
     from proxy.definitions.notation.reading import Reading
+    from proxy.secret import Secret
 
 FOLDER: Final = "ca"
 CERT, KEY = "cert.pem", "key.pem"
-# What the private key is sealed for: it opens nowhere else, and no other sealed text opens here.
-PURPOSE: Final = "local authority"
-_SEALED: Final = "sealed-v1."
 _OTHERS: Final = 0o077  # permissions of group and of everyone
 _SOON: Final = 30 * 86400.0  # every client has to be told to trust the next one
 _INIT: Final = "`iclient-proxy ca init` makes one"
@@ -63,15 +61,6 @@ INTERCEPT: Final = Block(
         ),
     },
 )
-
-
-class KeyRefusedError(Exception):
-    """The private key can't be used: a code of ours, and a message that never quotes it."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        self.message = message
-        super().__init__(message)
 
 
 def authority_files(top: Fields, reading: Reading) -> AuthorityFiles | None:
@@ -117,17 +106,17 @@ def check_authority(
             reading.fault(node, "ca_missing", "no folder is known for the authority: write ca: {cert, key}")
         return None
     try:
-        certificate = _certificate(cert, files.cert, reading)
-        public, ring = _key(key, files.key, reading)
+        trusted = _certificate(cert, files.cert, reading)
+        signer, ring = _signer(key, files.key, trusted, reading)
     except UnreadableError:
         return None
-    _check(cert, key, certificate, public, reading)
-    coverage = coverage_of(certificate)
-    if not coverage.is_bound:
+    for each in signer.chain:
+        _check(cert if each is trusted else key, each, reading)
+    if not signer.is_bound:
         reading.warn(cert, "ca_unbound", f"the authority may sign for every site in the world; {_INIT} that may not")
     for connection, where in claims:
         for host in connection.hosts:
-            if not coverage.covers(host):
+            if not signer.covers(host):
                 reading.warn(
                     where,
                     "ca_does_not_cover",
@@ -135,20 +124,6 @@ def check_authority(
                     "`iclient-proxy ca init --force` makes one for the hosts claimed now",
                 )
     return replace(files, keys=ring)
-
-
-def opened_key(text: str, ring: Secret | None) -> Secret:
-    """Return the private key (PEM) as it stands in its file, or opened with the keys; raises `KeyRefusedError`."""
-    if not text.startswith(_SEALED):
-        return Secret(text)
-    from proxy.sealing import Keyring, SealError
-
-    if ring is None:
-        raise KeyRefusedError("ca_key_sealed", "the private key is sealed: set ICLIENT_PROXY_KEY, which has sealed it")
-    try:
-        return Secret(Keyring.of(ring).open(text.strip(), PURPOSE))
-    except SealError as error:
-        raise KeyRefusedError("ca_key_sealed", f"the private key does not open: {error.message}") from None
 
 
 def _block(top: Fields) -> Fields | None:
@@ -181,17 +156,17 @@ def _certificate(node: Node, path: Path, reading: Reading) -> Certificate:
         raise reading.refused(node, "ca_invalid", f"{path} is not a certificate in PEM") from None
 
 
-def _key(node: Node, path: Path, reading: Reading) -> tuple[bytes, Secret | None]:
-    """Return the public half (SubjectPublicKeyInfo, DER) and the keys that opened the file, if it is sealed."""
+def _signer(node: Node, path: Path, trusted: Certificate, reading: Reading) -> tuple[Signer, Secret | None]:
+    """Return what signs, and the keys that opened its file, if it is sealed."""
     text = _text(node, path, "private key", reading)
-    sealed = text.startswith(_SEALED)
+    sealed = text.startswith(SEALED)
     if not sealed and path.stat().st_mode & _OTHERS and not mounted(path):
         raise reading.refused(
             node, "ca_key_exposed", f"others than its owner have access to the private key {path}; run chmod 600 on it"
         )
     try:
         ring = _ring(node, reading) if sealed else None
-        return public_half(opened_key(text, ring)), ring
+        return signer_of(opened(text, ring), trusted), ring
     except KeyRefusedError as refused:
         raise reading.refused(node, refused.code, refused.message) from None
 
@@ -207,55 +182,16 @@ def _ring(node: Node, reading: Reading) -> Secret | None:
         raise KeyRefusedError("ca_key_sealed", error.message) from None
 
 
-def public_half(pem: Secret) -> bytes:
-    """Return the public half of a private key (SubjectPublicKeyInfo, DER); raises `KeyRefusedError`."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-    try:
-        private = load_pem_private_key(pem.reveal().encode(), password=None)
-    except TypeError:
-        message = "the private key has a passphrase; write it without one, or have `iclient-proxy ca init` seal its own"
-        raise KeyRefusedError("ca_invalid", message) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise KeyRefusedError("ca_invalid", "this is not a private key in PEM") from None
-    if not isinstance(private, EllipticCurvePrivateKey | RSAPrivateKey):
-        raise KeyRefusedError("ca_invalid", "the private key is neither of an elliptic curve nor RSA")
-    return private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _check(cert: Node, key: Node, certificate: Certificate, public: bytes, reading: Reading) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    if certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != public:
-        reading.fault(key, "ca_mismatch", "the private key does not belong to the certificate of the authority")
+def _check(node: Node, certificate: Certificate, reading: Reading) -> None:
     if not may_sign(certificate):
-        reading.fault(cert, "ca_not_an_authority", f"this certificate may not sign others; {_INIT} that may")
+        reading.fault(node, "ca_not_an_authority", f"this certificate may not sign others; {_INIT} that may")
     end = certificate.not_valid_after_utc
     if end.timestamp() <= reading.now:
         message = f"the authority expired on {end:%Y-%m-%d}; `iclient-proxy ca init --force` makes a new one"
-        reading.fault(cert, "ca_expired", message)
+        reading.fault(node, "ca_expired", message)
     elif certificate.not_valid_before_utc.timestamp() > reading.now:
         message = f"the authority begins on {certificate.not_valid_before_utc:%Y-%m-%d}; is the clock right?"
-        reading.fault(cert, "ca_not_yet_valid", message)
+        reading.fault(node, "ca_not_yet_valid", message)
     elif end.timestamp() <= reading.now + _SOON:
         message = f"the authority expires on {end:%Y-%m-%d}; clients will have to trust its successor"
-        reading.warn(cert, "ca_expires_soon", message)
-
-
-def may_sign(certificate: Certificate) -> bool:
-    """Whether the certificate is one of an authority (RFC 5280 §4.2.1.9 and §4.2.1.3)."""
-    from cryptography import x509
-
-    extensions = certificate.extensions
-    try:
-        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        return False
-    try:
-        usage = extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return constraints.ca
-    return constraints.ca and usage.key_cert_sign
+        reading.warn(node, "ca_expires_soon", message)

@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import ssl
 import subprocess
+from pathlib import Path
 from time import process_time
 
 import pytest
@@ -13,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from proxy.ca import authority, leaves
+from proxy.ca import authority, bundle, leaves
 from proxy.ca.leaves import Leaves
-from proxy.definitions.coverage import Coverage
+from proxy.definitions.keys.signer import Signer
 from proxy.errors import Refusal
 from tests.ca.conftest import NOW, Clock, made
 
@@ -64,6 +65,15 @@ def leaf(minted, host):
     return Session(minted.context_for(host), None, None).shake_hands()
 
 
+CHAIN = ("-untrusted", "signer.pem", "leaf.pem")
+
+
+def leaf_and_signer(minted, host, folder):
+    """Write a leaf, and what is between it and what is trusted."""
+    (folder / "leaf.pem").write_bytes(leaf(minted, host).public_bytes(Encoding.PEM))
+    (folder / "signer.pem").write_bytes(minted.authority.signer.chain[0].public_bytes(Encoding.PEM))
+
+
 def value(certificate, kind):
     return certificate.extensions.get_extension_for_class(kind).value
 
@@ -76,10 +86,11 @@ def test_a_leaf_says_what_rfc_5280_wants_of_a_server(minted, opened):
     assert list(value(certificate, x509.ExtendedKeyUsage)) == [ExtendedKeyUsageOID.SERVER_AUTH]
     assert value(certificate, x509.KeyUsage).digital_signature
     assert not value(certificate, x509.KeyUsage).key_cert_sign
-    ours = value(opened.certificate, x509.SubjectKeyIdentifier).key_identifier
+    signer = opened.signer.chain[0]
+    ours = value(signer, x509.SubjectKeyIdentifier).key_identifier
     assert value(certificate, x509.AuthorityKeyIdentifier).key_identifier == ours
     assert value(certificate, x509.SubjectKeyIdentifier).key_identifier != ours
-    certificate.verify_directly_issued_by(opened.certificate)
+    certificate.verify_directly_issued_by(signer)
 
 
 def test_a_leaf_lives_for_two_days_at_most_and_began_before_now(minted):
@@ -91,7 +102,7 @@ def test_a_leaf_lives_for_two_days_at_most_and_began_before_now(minted):
 
 
 def test_a_leaf_does_not_outlive_its_authority(opened, clock):
-    end = opened.certificate.not_valid_after_utc
+    end = opened.until
     clock.now = end.timestamp() - 10 * HOUR
 
     assert leaf(Leaves(opened, clock, os.urandom), "api.acme.example").not_valid_after_utc == end
@@ -137,10 +148,10 @@ def test_python_refuses_a_leaf_outside_the_constraints(host, today):
 )
 def test_openssl_verifies_what_is_covered_and_nothing_else(host, said, today, tmp_path):
     minted, trusted = today
-    (tmp_path / "leaf.pem").write_bytes(leaf(minted, host).public_bytes(Encoding.PEM))
+    leaf_and_signer(minted, host, tmp_path)
 
     done = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", trusted, "leaf.pem"],
+        ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", trusted, *CHAIN],
         check=False,
         capture_output=True,
         text=True,
@@ -155,10 +166,10 @@ def test_without_permitted_addresses_no_address_is_accepted(tmp_path):
     clock = Clock(dt.datetime.now(dt.UTC).timestamp())
     files = made(tmp_path, "acme.example", clock=clock)
     minted = Leaves(authority.read(files), clock, os.urandom)
-    (tmp_path / "leaf.pem").write_bytes(leaf(minted, "127.0.0.1").public_bytes(Encoding.PEM))
+    leaf_and_signer(minted, "127.0.0.1", tmp_path)
 
     done = subprocess.run(
-        ["openssl", "verify", "-CAfile", files.cert, "leaf.pem"],
+        ["openssl", "verify", "-CAfile", files.cert, *CHAIN],
         check=False,
         capture_output=True,
         text=True,
@@ -266,7 +277,27 @@ def test_a_leaf_costs_little(minted, clock):
     assert (process_time() - began) / 40 <= 0.005
 
 
-def test_what_is_between_the_root_and_a_leaf_is_sent_along(tmp_path):
+@pytest.mark.needs("java")
+def test_java_refuses_a_leaf_outside_the_constraints(today, tmp_path):
+    """Java asks only what is below the trusted certificate for its constraints."""
+    minted, trusted = today
+    (tmp_path / "store.p12").write_bytes(bundle.trust_store(authority.certificates(trusted), password="changeit"))
+    hosts = ("api.acme.example", "127.0.0.1", "evil.example", "127.0.0.2")
+    for host in hosts:
+        (tmp_path / host).mkdir()
+        leaf_and_signer(minted, host, tmp_path / host)
+
+    judged = subprocess.run(
+        ["java", Path(__file__).with_name("Judge.java"), "store.p12", *hosts],
+        capture_output=True, text=True, cwd=tmp_path, check=True,
+    )  # fmt: skip
+
+    assert judged.stdout.split() == ["trusted", "trusted", "refused", "refused"]
+
+
+@pytest.mark.parametrize("self_signed", [True, False])
+def test_an_authority_of_ones_own_signs_as_it_is(self_signed, tmp_path):
+    """What is trusted signs by itself; a client that trusts only what is above it is sent it along."""
     clock = Clock(dt.datetime.now(dt.UTC).timestamp())
     begins, ends = (dt.datetime.fromtimestamp(clock.now + day * 24 * HOUR, dt.UTC) for day in (-1, 100))
     root, between = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -284,8 +315,9 @@ def test_what_is_between_the_root_and_a_leaf_is_sent_along(tmp_path):
         )
 
     (tmp_path / "root.pem").write_bytes(signed(names[0], root).public_bytes(Encoding.PEM))
-    chain = authority.Authority(signed(names[1], between), (signed(names[0], root),), between, Coverage())
+    own, key = (signed(names[0], root), root) if self_signed else (signed(names[1], between), between)
+    minted = Leaves(authority.Authority(own, Signer(key, (own,))), clock, os.urandom)
 
-    session = Session(Leaves(chain, clock, os.urandom).context_for("any.example"), tmp_path / "root.pem", "any.example")
+    session = Session(minted.context_for("any.example"), tmp_path / "root.pem", "any.example")
 
-    assert session.shake_hands().issuer == names[1]
+    assert session.shake_hands().issuer == own.subject

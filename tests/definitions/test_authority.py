@@ -210,6 +210,14 @@ def test_a_directory_is_no_file(folder, files, name):
     assert told(folder, INTERCEPT)[0] == ["ca_unreadable"]
 
 
+def test_a_certificate_beside_the_key_that_leads_elsewhere_is_a_fault(folder, files):
+    other = AuthorityFiles(cert=folder / "other.pem", key=folder / "other-key.pem")
+    authority.write(other, *authority.make(["acme.com"], Clock(), os.urandom), None)
+    other.key.rename(files.key)
+
+    assert told(folder, INTERCEPT) == (["ca_mismatch"], [])
+
+
 def sealed(files, key=KEY):
     files.key.write_text(Keyring(key).seal(files.key.read_text(), "local authority", partial(os.urandom)) + "\n")
 

@@ -9,11 +9,11 @@ from tests.house import tree
 REVEALING = {
     "proxy/admin/api.py": "the session of an authorization goes to the program that began it",
     "proxy/admin/authorize.py": "the session of an authorization goes into the browser's cookie",
-    "proxy/ca/authority.py": "the private key of the authority is written to its file, and signs",
+    "proxy/ca/authority.py": "the private key of a new authority is written to its file",
     "proxy/cli/masked.py": "the claims of an assertion made here are shown, its signature is not",
     "proxy/cli/request.py": "the credential of a listener goes to that listener",
     "proxy/cli/token.py": "the command's one output is the token",
-    "proxy/definitions/authority.py": "the public half of the authority's key is compared with its certificate",
+    "proxy/definitions/keys/signer.py": "the private key of the authority goes into the library that signs with it",
     "proxy/definitions/keys/signing_keys.py": "a passphrase opens a key, a shared secret is one",
     "proxy/definitions/redis_url.py": "the URL of a store may hold a password and is taken apart",
     "proxy/definitions/templates/placeholders.py": "text is rendered for requests; what is made of a secret is one",
