@@ -272,6 +272,8 @@ class Downstream(asyncio.Protocol):
             if not fields.ordinary:
                 check_demands(fields, listener.surroundings.via_tag)
             found = rules.find(head, self._peer, host_allowed=fields.host == self._host_allowed != b"")
+            if not isinstance(found, Plan):
+                return self._other(found, head, data)
             if not fields.ordinary and ends_here(head):
                 self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 return data
@@ -283,8 +285,6 @@ class Downstream(asyncio.Protocol):
                 self._close_gracefully(linger=True)
                 return b""
             return data
-        if not isinstance(found, Plan):
-            return self._other(found, head, data)
         self._host_allowed = fields.host
         exchange = self._exchange = Exchange(
             listener.surroundings, self, found, head, strip_authorization=rules.strips_authorization
@@ -312,8 +312,8 @@ class Downstream(asyncio.Protocol):
             self.deadline = NEVER
             connect.start(data)
             return b""
-        surroundings.record_own(200, head)
         protocol = interceptor.protocol(self._listener, found)
+        surroundings.record_own(200, head)
         self.send(_CONNECTED)
         data = self.hand_over(protocol) + data
         if data:

@@ -69,8 +69,8 @@ class Intercepted(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_began", "_closing", "_distrusted", "_ended", "_host", "_in", "_inside", "_listener", "_object", "_out",
-        "_raw", "_ready", "_secured",
+        "_began", "_closing", "_distrusted", "_ended", "_host", "_in", "_inside", "_listener", "_mute", "_object",
+        "_out", "_raw", "_ready", "_secured",
     )  # fmt: skip
 
     _raw: asyncio.Transport
@@ -89,6 +89,7 @@ class Intercepted(asyncio.Protocol):
         self._secured = True  # TLS is spoken
         self._ended = False  # the client said that nothing more comes
         self._closing = False
+        self._mute = False  # we said that nothing more comes
         self._inside = Downstream(listener, InsideRules(lambda: cast("ForwardRules", listener.rules), crossing))
 
     # asyncio.Protocol, towards the socket
@@ -100,7 +101,7 @@ class Intercepted(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream is gone."""
-        self._closing = True
+        self._mute = self._closing = True
         self._inside.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -180,17 +181,18 @@ class Intercepted(asyncio.Protocol):
 
     def _flush(self) -> None:
         data = self._out.read()
-        if data and not self._closing:
+        if data and not self._mute:
             self._raw.write(data)
 
     def _fail(self) -> None:
         """Say the alert, and close."""
-        self._raw.write(self._out.read() or _PROTOCOL_VERSION)
         if self._ready:
-            self._closing = True
+            self._flush()
+            self._mute = self._closing = True
             self._raw.close()
         else:
             self._secured = False
+            self._raw.write(self._out.read() or _PROTOCOL_VERSION)
             self._inside.turn_away(b"")  # what still comes is discarded for a moment, so that the alert is read
 
     def _refuse_plain(self) -> None:
@@ -205,7 +207,7 @@ class Intercepted(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send to the client, by TLS once that is spoken."""
-        if not data or self._closing:
+        if not data or self._mute:
             return
         if not self._secured:
             self._raw.write(data)
@@ -215,14 +217,14 @@ class Intercepted(asyncio.Protocol):
             while written < len(data):
                 written += self._object.write(memoryview(data)[written:])
         except ssl.SSLError:  # before the end of the handshake, or after the client's fatal alert: nobody could read it
-            self._raw.abort()
+            self.abort()
             return
         self._raw.write(self._out.read())
 
     def write_eof(self) -> None:
         """Say that nothing more comes, inside TLS and beneath it."""
-        self._say_goodbye()
-        if self._raw.can_write_eof():
+        if not self._mute:
+            self._say_goodbye()
             self._raw.write_eof()
 
     def can_write_eof(self) -> bool:
@@ -237,14 +239,15 @@ class Intercepted(asyncio.Protocol):
             self._raw.close()
 
     def _say_goodbye(self) -> None:
-        if self._ready and self._secured:
-            with suppress(ssl.SSLError):
+        if self._ready and not self._mute:
+            with suppress(ssl.SSLError):  # that the client's own is not here yet
                 self._object.unwrap()
             self._flush()
+        self._mute = True
 
     def abort(self) -> None:
         """Close at once."""
-        self._closing = True
+        self._mute = self._closing = True
         self._raw.abort()
 
     def is_closing(self) -> bool:

@@ -237,4 +237,4 @@ async def test_the_proxy_does_not_start_with_an_authority_that_can_not_be_used(s
 
     assert status == 78
     assert "listeners.forward.intercept.ca.key: " in said
-    assert {"exposed": "chmod 600", "missing": "ca init", "mismatch": "does not belong"}[spoil] in said
+    assert {"exposed": "chmod 600", "missing": "ca init", "mismatch": "does not lead to"}[spoil] in said
