@@ -48,23 +48,22 @@ class Api:
             await request.send(response(b"", status=b"404 Not Found"))
 
 
+def git(home: Path, *words: str) -> None:
+    """Run git without any setting of this machine."""
+    whose = [f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    subprocess.run(
+        [program("git") or "git", *words], check=True, capture_output=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", **dict.fromkeys(whose, "a@b")},
+    )  # fmt: skip
+
+
 def repository(folder: Path) -> dict[str, bytes]:
     """Make a repository with one commit; return its files as a plain server has them (the "dumb" protocol of git)."""
     work, bare = folder / "work", folder / "project.git"
-    identity = {
-        f"GIT_{who}_{what}": "nobody@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-
-    def git(*words: str) -> None:
-        subprocess.run(
-            [program("git") or "git", *words], check=True, capture_output=True,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", **identity},
-        )  # fmt: skip
-
-    git("init", "--quiet", "--initial-branch=main", str(work))
+    git(folder, "init", "--quiet", "--initial-branch=main", str(work))
     (work / "README").write_text("cloned through the proxy\n")
-    git("-C", str(work), "add", "README")
-    git("-C", str(work), "commit", "--quiet", "--message=first")
-    git("clone", "--quiet", "--bare", str(work), str(bare))
-    git("-C", str(bare), "update-server-info")
+    git(folder, "-C", str(work), "add", "README")
+    git(folder, "-C", str(work), "commit", "--quiet", "--message=first")
+    git(folder, "clone", "--quiet", "--bare", str(work), str(bare))
+    git(folder, "-C", str(bare), "update-server-info")
     return {path.relative_to(bare).as_posix(): path.read_bytes() for path in bare.rglob("*") if path.is_file()}
