@@ -113,6 +113,7 @@ def way(
         user=_user(definitions, connection),
         password=forward.proxy_auth is not None,
         trust=_trust(trust or forward.intercept.cert.parent) if forward.intercept is not None else None,
+        rejects=forward.unclaimed == "reject",
     )
 
 

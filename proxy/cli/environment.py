@@ -59,7 +59,7 @@ class Trust:
 class Way:
     """How applications reach the forward listener; `user` and `password` as the proxy's URL needs them.
 
-    `claimed` are the hosts that get tokens, `bypass` those that are reached without the proxy.
+    `claimed` are the hosts that get tokens, `bypass` those that are reached without the proxy; `rejects` all others.
     """
 
     host: str
@@ -69,6 +69,7 @@ class Way:
     user: str = ""
     password: bool = False
     trust: Trust | None = None
+    rejects: bool = False
 
     @property
     def url(self) -> str:
@@ -115,16 +116,18 @@ def bypassed(claimed: tuple[str, ...], named: tuple[str, ...]) -> tuple[str, ...
 
 def lines(runtime: Runtime, way: Way) -> list[Line]:
     """Return what that runtime needs, in order."""
-    return [*_to_know(runtime, way.claimed, way.trust), *_TABLE[runtime](way)]
+    return [*_to_know(runtime, way), *_TABLE[runtime](way)]
 
 
-def _to_know(runtime: Runtime, claimed: tuple[str, ...], trust: Trust | None) -> Iterator[Line]:
-    if trust is None:
-        yield Note(_CALLED.format(_listed(claimed)))
+def _to_know(runtime: Runtime, way: Way) -> Iterator[Line]:
+    if way.rejects:
+        yield Note("Hosts that no connection claims are refused: --bypass HOST names those to reach without the proxy.")
+    if way.trust is None:
+        yield Note(_CALLED.format(_listed(way.claimed)))
         return
     yield Note(_TRUSTED)
     if runtime is not Runtime.K8S:
-        form, path = ("p12", trust.store) if runtime is Runtime.JAVA else ("bundle", trust.bundle)
+        form, path = ("p12", way.trust.store) if runtime is Runtime.JAVA else ("bundle", way.trust.bundle)
         yield Note(f"once: iclient-proxy ca export --format {form} --output {shlex.quote(path)}")
 
 

@@ -19,6 +19,7 @@ from proxy.definitions.settings import (
     UnixBind,
 )
 from proxy.secret import Secret
+from tests.cli.command import iclient_proxy
 
 SHELLS = [each for each in Runtime if each not in (Runtime.DOCKER, Runtime.K8S)]
 # Those that read variables; Java reads properties only.
@@ -240,3 +241,42 @@ def test_k8s_gets_entries_of_env(tmp_path):
     assert values["HTTPS_PROXY"] == "http://alice:$(PROXY_PASSWORD)@127.0.0.1:3128"
     assert values["NODE_EXTRA_CA_CERTS"] == "/etc/iclient-proxy/trust/bundle.pem"
     assert all(isinstance(value, str) for name, value in values.items() if name != "PROXY_PASSWORD")
+
+
+def test_where_unclaimed_hosts_are_refused_that_is_said():
+    assert "--bypass" in printed(Runtime.CURL, definitions(unclaimed="reject"))
+    assert "--bypass" not in printed(Runtime.CURL, definitions())
+
+
+DEFINITION = """
+connections:
+  acme:
+    base_url: https://api.acme.com
+"""
+
+
+async def test_the_command_prints_what_the_definitions_say(tmp_path):
+    (tmp_path / "iclient-proxy.yaml").write_text(DEFINITION + "listeners: {forward: {bind: '127.0.0.1:3199'}}")
+
+    done = await iclient_proxy("env", "--runtime", "curl", "--bypass", "example.org", cwd=tmp_path)
+
+    found = evaluated(done.out)
+    assert (done.status, found["http_proxy"]) == (0, "http://127.0.0.1:3199")
+    assert "api.acme.com" in done.out
+    assert found["no_proxy"].endswith("example.org,.example.org")
+
+
+async def test_the_command_without_a_forward_listener_prints_nothing_to_evaluate(tmp_path):
+    (tmp_path / "iclient-proxy.yaml").write_text(DEFINITION)
+
+    done = await iclient_proxy("env", "--runtime", "curl", cwd=tmp_path)
+
+    assert (done.status, done.out) == (2, "")
+    assert "listeners: {forward: {}}" in done.err
+
+
+async def test_a_runtime_that_is_not_known_is_answered_with_those_that_are(tmp_path):
+    done = await iclient_proxy("env", "--runtime", "cobol", cwd=tmp_path)
+
+    assert (done.status, done.out) == (2, "")
+    assert [runtime for runtime in Runtime if runtime not in done.err] == []
