@@ -41,7 +41,7 @@ check: $(DEV_STAMP) ## lint, format, types, import floors, generated files
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
-chaos: $(DEV_STAMP) ## kill, starve and crowd the proxy for half an hour (needs strace)
+chaos: $(DEV_STAMP) ## kill, starve, crowd and pause proxies for an hour (needs strace, redis-server)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)

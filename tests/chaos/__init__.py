@@ -1,1 +1,1 @@
-"""Attacks on the whole product from outside: kills, outages, crowds; every figure is a count of a test server."""
+"""Attacks on the whole product from outside: kills, outages, crowds, replicas; figures are counts of test servers."""

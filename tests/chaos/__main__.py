@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from tests.chaos import crowd, kills, outage
+from tests.chaos import crowd, kills, nemesis, outage, replicas
 from tests.chaos.figures import table
+from tests.support.redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 _PER_POINT: Final = 200
 _PHASES: Final = 24
 _AT_RANDOM: Final = 2_000
+_EXPIRIES: Final = 1_000
+_ROUNDS: Final = 5
+_CONNECTIONS: Final = 10
+_VICTIMS: Final = 8
+_PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 async def _kills(options: argparse.Namespace) -> list[Figure]:
@@ -37,6 +45,40 @@ async def _kills(options: argparse.Namespace) -> list[Figure]:
                 )
     _tell(fault for each in hunts for fault in each.faults)
     return kills.figures(hunts, "store on disk")
+
+
+async def _kills_in_redis(options: argparse.Namespace) -> list[Figure]:
+    """Hunt several victims at once: what takes long is to wait for the turns of the dead to end."""
+    async with AsyncExitStack() as after:
+        redis = await after.enter_async_context(redis_server())
+        hunts = []
+        for number in range(_VICTIMS):
+            folder = after.enter_context(tempfile.TemporaryDirectory(prefix=f"chaos-{number}-"))
+            victim = await after.enter_async_context(kills.victim_in_redis(Path(folder), redis, grace=bool(number % 2)))
+            times = max(1, options.kills // _VICTIMS)
+            hunts.append(kills.hunt(victim, kills.IN_REDIS, times, seed=options.seed + number))
+        seen = await asyncio.gather(*hunts)
+    _tell(fault for each in seen for fault in each.faults)
+    return kills.figures(seen, "store in Redis")
+
+
+async def _replicas(options: argparse.Namespace) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        seen = await replicas.expire_together(Path(folder), _CONNECTIONS, options.expiries)
+        _tell(seen.faults)
+        return replicas.figures(seen)
+
+
+async def _nemesis(options: argparse.Namespace) -> list[Figure]:
+    found = []
+    for grace, words in ((False, "a server that forgives no reuse"), (True, "a server that forgives one reuse")):
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            seen = await nemesis.rage(
+                Path(folder), options.rounds, connections=_CONNECTIONS, grace=grace, seed=options.seed
+            )
+        _tell((*seen.verdict.faults, *seen.stuck))
+        found += nemesis.figures(seen, words)
+    return found
 
 
 def _outages(options: argparse.Namespace) -> list[Figure]:
@@ -56,9 +98,12 @@ async def _crowd(options: argparse.Namespace) -> list[Figure]:
 
 
 PARTS: Final = {
-    "kills": (lambda options: asyncio.run(_kills(options)), "strace"),
-    "outages": (_outages, None),
-    "crowd": (lambda options: asyncio.run(_crowd(options)), None),
+    "kills": (lambda options: asyncio.run(_kills(options)), ("strace",)),
+    "kills-redis": (lambda options: asyncio.run(_kills_in_redis(options)), ("strace", "redis-server")),
+    "replicas": (lambda options: asyncio.run(_replicas(options)), ("redis-server",)),
+    "nemesis": (lambda options: asyncio.run(_nemesis(options)), ("redis-server",)),
+    "outages": (_outages, ()),
+    "crowd": (lambda options: asyncio.run(_crowd(options)), ()),
 }
 
 
@@ -69,9 +114,10 @@ def main(words: Sequence[str] | None = None) -> int:
     found: list[Figure] = []
     missing = False
     for name in options.parts:
-        attack, program = PARTS[name]
-        if program is not None and shutil.which(program) is None:
-            _tell([f"{name}: left out, {program} is missing"])
+        attack, programs = PARTS[name]
+        lacking = [program for program in programs if shutil.which(program, path=_PATH) is None]
+        if lacking:
+            _tell([f"{name}: left out, {', '.join(lacking)} missing"])
             missing = True
             continue
         begun = time.monotonic()
@@ -101,6 +147,8 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         "--outages", type=int, default=_AT_RANDOM, help="outages at random, and as many on the edge, beside the grid"
     )
     parser.add_argument("--callers", type=int, default=crowd.CALLERS, help="callers of the crowd")
+    parser.add_argument("--expiries", type=int, default=_EXPIRIES, help="expiries at all replicas at once")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="times that the nemesis does each of its things")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is random")
     options = parser.parse_args(words)
     unknown = [name for name in options.parts if name not in PARTS]

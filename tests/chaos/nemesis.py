@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final
 from tests.chaos.figures import Figure
 from tests.chaos.history import Kind, Verdict, judge
 from tests.chaos.pacing import lasting
-from tests.chaos.replicas import NAMES, Crew, crew
+from tests.chaos.replicas import NAMES, Crew, crew, expired
 from tests.chaos.rotation import Hold
 from tests.support.deadline import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from tests.chaos.history import Happened
@@ -32,7 +32,7 @@ _TURN: Final = 7.0  # seconds that a turn lives: `token_total` and five
 _LATENCY: Final = 0.05  # of the server, so that many a renewal is under way whenever something happens
 # What was answered so long before its replica was disturbed has been stored: a save has half a second at most.
 _STORED_WITHIN: Final = 1.0
-_BETWEEN: Final = 2.0  # seconds of peace between two disturbances
+_BETWEEN: Final = 1.0  # seconds of peace between two disturbances
 _RECOVERED_WITHIN: Final = 45.0
 
 
@@ -100,6 +100,13 @@ class Nemesis:
         await self.crew.stop(name)
         await self.crew.start(name)
 
+    async def set_a_clock(self) -> None:
+        """The wall clock of one replica is wrong for a while: by an hour, or by a day."""
+        offset = self.crew.clocks[self.chance.choice(NAMES)]
+        offset.write_text(self.chance.choice(("+1h", "-1h", "+1d", "-1d")) + "\n")
+        await lasting(self.chance.uniform(1.0, 6.0))
+        offset.write_text("+0\n")
+
     async def pause_redis(self) -> None:
         async with self.crew.redis.frozen():
             await lasting(self.chance.uniform(0.3, 6.0))
@@ -124,13 +131,13 @@ class Nemesis:
         """Return all that it can do."""
         return (
             self.pause_longer_than_a_turn, self.pause_in_a_renewal, self.pause_shortly,
-            self.kill_and_start, self.kill_two, self.stop_and_start,
+            self.kill_and_start, self.kill_two, self.stop_and_start, *([self.set_a_clock] if self.crew.clocks else []),
             self.pause_redis, self.lose_redis, self.replace_redis, self.cut_streams_to_redis, self.refuse_writes,
         )  # fmt: skip
 
-    async def disturb(self, rounds: int) -> None:
-        """Do everything so many times, in a random order, with some peace after each."""
-        order = [what for what in self.disturbances() for _ in range(rounds)]
+    async def disturb(self, rounds: int, only: Collection[str] = ()) -> None:
+        """Do everything (or `only` these) so many times, in a random order, with some peace after each."""
+        order = [what for what in self.disturbances() if not only or what.__name__ in only for _ in range(rounds)]
         self.chance.shuffle(order)
         for what in order:
             await what()
@@ -146,19 +153,24 @@ class Aftermath:
     connections: int
     rotations: int
     answers: Counter[str]
+    expired: int
     verdict: Verdict
     stuck: tuple[str, ...]
 
 
-async def rage(folder: Path, rounds: int, *, connections: int, grace: bool, seed: int) -> Aftermath:
-    """Let the nemesis do everything so many times to replicas under load, then see whether they recover."""
+async def rage(
+    folder: Path, rounds: int, *, connections: int, grace: bool, seed: int, only: Collection[str] = ()
+) -> Aftermath:
+    """Let the nemesis do everything (or `only` these) so many times to replicas under load; see how they recover."""
     written = {f"c{number}": {"refresh_ahead": 0} if number % 2 else {} for number in range(connections)}
-    async with crew(folder, written, expires_in=_EXPIRES_IN, grace=grace, token_total=_TOKEN_TOTAL) as found:
+    async with crew(
+        folder, written, expires_in=_EXPIRES_IN, grace=grace, token_total=_TOKEN_TOTAL, own_clocks=True
+    ) as found:
         found.server.latency = _LATENCY
         nemesis = Nemesis(found, random.Random(seed))
         async with found.under_load():
             await lasting(_BETWEEN)
-            await nemesis.disturb(rounds)
+            await nemesis.disturb(rounds, only)
         lost = {each.family for each in found.server.history if each.kind is Kind.REFUSED}
         stuck = await _stuck(found, [family for family in written if family not in lost])
         history = found.server.history
@@ -167,6 +179,7 @@ async def rage(folder: Path, rounds: int, *, connections: int, grace: bool, seed
             connections,
             sum(each.kind is Kind.COMMITTED for each in history),
             sum(found.answers.values(), Counter()),
+            expired(found),
             judge(history, destroyed(history, nemesis.harms)),
             tuple(stuck),
         )
@@ -230,6 +243,10 @@ def figures(seen: Aftermath, words: str) -> list[Figure]:
         Figure(
             "uses beyond the one permitted, grants lost without a reason, connections that do not recover",
             str(len(faults)), "0", not faults,
+        ),
+        Figure(
+            "requests by status; of them with a token past its end",
+            ", ".join(f"{status}: {number}" for status, number in sorted(seen.answers.items())) + f"; {seen.expired}",
         ),
         Figure("second uses, and grants lost: the server had committed, and the answer was destroyed",
                f"{seen.verdict.repeated}, {seen.verdict.lost}"),

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter, defaultdict
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.figures import Figure
@@ -23,7 +24,6 @@ from tests.support.upstream import Upstream, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.support.upstream import Request
 
@@ -45,7 +45,10 @@ class Sent:
 
 @dataclass
 class Crew:
-    """The replicas and what is around them. `answers` counts, for each connection, what callers got, by status."""
+    """The replicas and what is around them.
+
+    `answers` counts, for each connection, what callers got, by status; `clocks` are the files that set the clocks.
+    """
 
     folder: Path
     server: RotatingServer
@@ -53,7 +56,8 @@ class Crew:
     redis: RedisServer
     connections: dict[str, dict[str, Any]]
     token_total: str
-    environment: dict[str, dict[str, str]] = field(default_factory=dict)
+    own_clocks: bool
+    clocks: dict[str, Path] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     answers: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -66,7 +70,7 @@ class Crew:
             "CLIENT_SECRET": "canary-secret",
             "ICLIENT_PROXY_KEY": KEY,
             **{f"SEED_{family}": f"canary-r-{family}-0" for family in self.connections},
-            **self.environment.get(name, {}),
+            **self._clock(name),
         }
         process = await Process.start(self._definitions(name), folder, environment)
         try:
@@ -134,6 +138,20 @@ class Crew:
             if client is not None:
                 await client.close()
 
+    def _clock(self, name: str) -> dict[str, str]:
+        """Let the wall clock of a replica be ahead by what a file of its own says, where libfaketime is at hand."""
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+        if library is None or not self.own_clocks:
+            return {}
+        self.clocks[name] = self.folder / f"{name}.clock"
+        self.clocks[name].write_text("+0\n")
+        return {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self.clocks[name]),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
     def _definitions(self, name: str) -> dict[str, Any]:
         return {
             "listeners": {"reverse": {"bind": "127.0.0.1:0"}, "admin": {"bind": "127.0.0.1:0"}},
@@ -191,8 +209,12 @@ async def crew(
     expires_in: int,
     grace: bool = False,
     token_total: str = "10s",
+    own_clocks: bool = False,
 ) -> AsyncIterator[Crew]:
-    """Have three replicas with these connections (what each iClient has beside the usual), and all that they need."""
+    """Have three replicas with these connections (what each iClient has beside the usual), and all that they need.
+
+    `own_clocks`: the wall clock of each can be set, at the price of a slower process.
+    """
     async with AsyncExitStack() as after:
         redis = await after.enter_async_context(redis_server())
         server = await after.enter_async_context(RotatingServer(grace=grace, expires_in=expires_in))
@@ -201,7 +223,7 @@ async def crew(
         upstream = Upstream(listen())
         await upstream.start()
         after.push_async_callback(upstream.close)
-        found = Crew(folder, server, upstream, redis, connections, token_total)
+        found = Crew(folder, server, upstream, redis, connections, token_total, own_clocks)
         upstream.always(found.note)
         for name in NAMES:
             after.push_async_callback(_end, found, name)
@@ -219,13 +241,17 @@ async def _end(crew: Crew, name: str) -> None:
 
 @dataclass(frozen=True)
 class Expiries:
-    """What was seen while tokens expired at all replicas at once. `lags`: seconds, one for each renewal and replica."""
+    """What was seen while tokens expired at all replicas at once.
+
+    `expired` counts requests that had a token past its end, `lags` are seconds, one for each renewal and replica.
+    """
 
     expiries: int
     token_requests: int
     refused: int
     requests: int
     failed: int
+    expired: int
     lags: tuple[float, ...]
     faults: tuple[str, ...]
 
@@ -257,6 +283,7 @@ async def expire_together(folder: Path, connections: int, expiries: int, *, expi
             counted[Kind.REFUSED],
             answers.total(),
             answers.total() - answers["200"],
+            expired(found),
             tuple(lags),
             judge(found.server.history, ()).faults,
         )
@@ -283,6 +310,16 @@ def lagging(crew: Crew) -> list[float]:
     return sorted(late.values())
 
 
+def expired(crew: Crew) -> int:
+    """Return how many requests reached the upstream with a token whose lifetime was over."""
+    lifetime = crew.server.expires_in
+    assert lifetime is not None
+    answered = {
+        (each.family, each.generation + 1): each.at for each in crew.server.history if each.kind is Kind.ANSWERED
+    }
+    return sum(sent.at > answered[sent.family, sent.generation] + lifetime for sent in crew.sent)
+
+
 def figures(seen: Expiries) -> list[Figure]:
     """Return what came of it."""
     ratio = seen.token_requests / max(seen.expiries, 1)
@@ -295,7 +332,8 @@ def figures(seen: Expiries) -> list[Figure]:
         ),
         Figure("`invalid_grant`, uses beyond the one permitted", f"{seen.refused}, {len(seen.faults)}", "0",
                not seen.refused and not seen.faults),
-        Figure(f"requests that fail, of {seen.requests}", str(seen.failed), "0", seen.failed == 0),
+        Figure(f"requests that fail, and those with an expired token, of {seen.requests}",
+               f"{seen.failed}, {seen.expired}", "0, 0", not seen.failed and not seen.expired),
         Figure(
             "milliseconds from the server's answer to the last request with the old token, at the slowest replica "
             f"(median {middle * 1000:.0f})",
