@@ -105,7 +105,7 @@ async def test_where_blind_tunnels_are_rejected_a_host_that_is_not_covered_is_re
 async def test_a_crowd_of_new_names_is_refused_before_anything_is_dialled(play: Play):
     case = await play(connection={"hosts": ["*.localhost"]})
     address = case.stage.process.listening["forward"][0]
-    clients = [await case.connect(address) for _ in range(120)]
+    clients = [await case.connect(address) for _ in range(300)]
 
     for number, client in enumerate(clients):
         await client.send(connect(case, at(case, f"h{number}.localhost")))
