@@ -8,6 +8,7 @@ from proxy.oauth.redirect import redirect_url
 from proxy.outbound.token_endpoint import TokenEndpoint
 from proxy.tokens.correspondence import Sources
 from proxy.tokens.discovery import Discoveries
+from proxy.tokens.fingerprint import fingerprint
 from proxy.tokens.issuer import BROUGHT, Issuer
 from proxy.tokens.keeper import Keeper
 from proxy.tokens.lease import Ahead
@@ -55,7 +56,8 @@ def keeper_for(
     """Return the keeper of a connection that has an iClient.
 
     `random` spreads and jitters; `prefetch` is the time in seconds over which the first renewal is
-    spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on.
+    spread, where the connection wants one. `before` is the keeper that a reload replaces: its counters go on, and so
+    does its grant, where that is still the one that is meant.
     `retries` is where all keepers of the process wait for their turn after a failure, `discoveries` what they share.
     `admin_base` tells where a browser finds the admin listener once it is bound.
     `gate` leads through the egress proxy, where there is one.
@@ -65,18 +67,22 @@ def keeper_for(
     if iclient is None:
         raise ValueError(f"connection {connection.name} needs no token")
     stored = grants.store(connection, iclient) if grants is not None else None
+    # What goes on with the same grant goes on with what memory keeps of it, and renews when the other does not.
+    same = before if before is not None and before.issuer.mark == fingerprint(connection, iclient) else None
+    memory = same.issuer.store if same is not None else MemoryStore()
     endpoint = TokenEndpoint(iclient, limits, resolver, gate)
     issuer = Issuer(
         connection,
         iclient,
         endpoint=endpoint,
         discovery=(discoveries or Discoveries(clock, limit=limits.token_answer)).of(iclient, endpoint),
-        store=stored if stored is not None else MemoryStore(),
+        store=stored if stored is not None else memory,
         clock=clock,
         sources=Sources(random.random, random.randbytes, lambda: redirect_url(iclient, connection, admin_base())),
         limit=limits.token_answer,
         pause=limits.backoff.min,
         before=before.counters if before is not None else None,
+        lock=same.issuer.lock if same is not None else None,
     )
     return Keeper(
         connection.name,
@@ -87,8 +93,11 @@ def keeper_for(
         retries=retries or Retries(clock.monotonic),
         prefetch=prefetch if connection.prefetch else None,
         scope=iclient.scope_delimiter.join(connection.scopes),
-        authorized=iclient.grant_type not in BROUGHT or _authorized(connection, stored),
+        authorized=iclient.grant_type not in BROUGHT
+        or _authorized(connection, stored)
+        or (same is not None and same.issuer.refreshable),
         hint=_BOUND if iclient.client_auth == "tls_client_auth" and connection.tls.client_cert is None else "",
+        before=same,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from proxy.definitions.templates.placeholders import RenderError
@@ -17,6 +18,7 @@ from proxy.oauth.response import Issued
 from proxy.tokens.correspondence import Correspondent
 from proxy.tokens.counters import counters
 from proxy.tokens.course import Course
+from proxy.tokens.fingerprint import fingerprint
 from proxy.tokens.giving_back import Revoker
 from proxy.tokens.ledger import Ledger
 from proxy.tokens.renewal import Attempt, Renewal, granted, shared
@@ -89,7 +91,10 @@ class Issuer:
         before: TokenCounters | None = None,
         lock: asyncio.Lock | None = None,
     ) -> None:
+        self.store = store
+        self.lock = lock or asyncio.Lock()
         self.counters = counters(connection.name, iclient.grant_type, before)
+        self._connection = connection
         self._iclient = iclient
         self._discovery = discovery
         self._server = Correspondent(connection, iclient, endpoint, discovery, clock, sources)
@@ -97,9 +102,14 @@ class Issuer:
         self._clock = clock
         self._sources = sources
         self._limit = limit
-        self._ledger = Ledger(store, connection.refresh_token, lock or asyncio.Lock())
+        self._ledger = Ledger(store, connection.refresh_token, self.lock)
         self._tries = Tries(iclient, self._server, discovery, self.counters, clock, chance=sources.chance, limit=limit)
         self._course = Course(iclient, self._ledger, self._tries, self._server, brought=iclient.grant_type in BROUGHT)
+
+    @cached_property
+    def mark(self) -> str:
+        """Whose grant it is."""
+        return fingerprint(self._connection, self._iclient)
 
     @property
     def skew(self) -> float:

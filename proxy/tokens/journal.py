@@ -70,6 +70,14 @@ class Journal:
         tell("renewal", **fields, outcome=Outcome.OK.value, expires_in=issued.lifetime)
         self.note("renewed", f"a new token by {renewal.grant}")
 
+    def adopted(self, renewal: Renewal, issued: Issued) -> None:
+        """Say that a token came which another replica had asked for."""
+        fields: dict[str, object] = {"connection": self._connection, "requests": renewal.requests}
+        if issued.lifetime is not None:
+            fields["expires_in"] = round(issued.lifetime - max(self._wall() - renewal.asked_at.wall, 0.0), 1)
+        self._log.info("renewal", **fields, outcome="adopted")
+        self.note("adopted", "a new token that another replica brought")
+
     def failed(self, renewal: Renewal, failure: Failure, wait: float | None) -> None:
         """Say that no token came, what kind of answer there was, and when the next attempt is due (seconds)."""
         fields = self._fields(renewal)

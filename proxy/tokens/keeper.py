@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from proxy.access_token import Refused
 from proxy.oauth.failure import Failure, Outcome
-from proxy.oauth.grant import Grant
 from proxy.oauth.response import Issued
 from proxy.tokens.consent import Consent
+from proxy.tokens.hearing import Hearing
 from proxy.tokens.journal import Journal
+from proxy.tokens.late import Late
 from proxy.tokens.lease import Moment
-from proxy.tokens.lifecycle import awaits_verdict, next_start, step, wake_at
+from proxy.tokens.lifecycle import awaits_verdict, is_known, next_start, step, wake_at
+from proxy.tokens.renewal import STORE_UNAVAILABLE, event_of
 from proxy.tokens.snapshot import snapshot
 from proxy.tokens.states import (
     AcceptedUpstream,
@@ -29,19 +31,20 @@ from proxy.tokens.states import (
     Demand,
     Failed,
     Flying,
-    Landed,
     Life,
     Looked,
     RefusedUpstream,
+    Regained,
     Resting,
     Revoked,
     holds,
     last_failure,
 )
 from proxy.tokens.unavailable import NO_REQUEST, UNAUTHORIZED, Unavailable, closing, why
+from proxy.tokens.waiters import Waiters, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from proxy.access_token import AccessToken
     from proxy.clock import Clock
@@ -54,8 +57,6 @@ if TYPE_CHECKING:
     from proxy.tokens.snapshot import Snapshot
     from proxy.tokens.states import Event as LifeEvent
 
-T = TypeVar("T")
-
 # Timers of uvloop count whole milliseconds and may fire that much early: without it a look would come too soon.
 _LATE: Final = 0.001
 
@@ -67,6 +68,7 @@ class Keeper:
     `scope` is what is asked for: an answer that grants another one is told of. `authorized` is False where a human
     has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token.
     `chance` returns a number x with 0 ≤ x < 1. `retries` is where renewals after a failure wait for their turn.
+    `before` is the keeper that this one replaces and that has the same grant: it is told when this one begins.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Keeper:
         scope: str = "",
         authorized: bool = True,
         hint: str = "",
+        before: Keeper | None = None,
     ) -> None:
         self.unproven = False
         self._connection = connection
@@ -94,23 +97,25 @@ class Keeper:
         self._asked = scope
         self._journal = Journal(connection, clock.wall, hint)
         self.issuer = issuer
+        self._late = Late(connection, issuer, self._journal)
         self.consent = Consent(
-            connection, issuer, self._journal, adopt=self._adopt, drop=self._drop, expect=self._expect
+            connection, issuer, self._journal, adopt=self._adopt, drop=self._late.drop, expect=self._expect
         )
+        self._hearing = Hearing(connection, issuer, self._journal, self._learn)
+        self._before = before
+        self.heir: Keeper | None = None  # who keeps this grant from now on: what is under way here is stored for him
         self._life = Life() if authorized else Life(errand=AuthorizationRequired(UNAUTHORIZED))
         # What `take` looks at: until then (wall time) the token is good and nothing has to be decided. The monotonic
         # clock has its say by the timer; the wall clock alone knows that the machine was suspended.
         self._token: AccessToken | None = None
         self._until = -math.inf
         self._used = False
-        # Each waits until its deadline (monotonic); as all wait equally long, the oldest stands first.
-        self._waiting: dict[asyncio.Future[AccessToken | Unavailable], float] = {}
+        self._waiting = Waiters()
         self._asking: set[asyncio.Future[Unavailable | None]] = set()
         self._flight: asyncio.Task[None] | None = None
         self._turn: asyncio.Future[None] | None = None  # what a retry waits for before it asks
         # What a flight brings that began before a revocation, or before somebody authorized, is given back.
         self._epoch = 0
-        # Flights, and what is given back: all that has to have ended before this has.
         self._tasks: set[asyncio.Task[None]] = set()
         self._authorizing_until = -math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -155,15 +160,14 @@ class Keeper:
             return token
         if self._closed:
             raise closing().refusal()
-        future: asyncio.Future[AccessToken | Unavailable] = asyncio.get_running_loop().create_future()
         first = not self._waiting
-        self._waiting[future] = self._monotonic() + self._policy.token_wait
+        future = self._waiting.join(self._monotonic() + self._policy.token_wait)
         if first:
             self._advance(Looked())
         try:
             outcome = await future
         finally:
-            self._waiting.pop(future, None)
+            self._waiting.leave(future)
         if isinstance(outcome, Unavailable):
             raise outcome.refusal()
         return outcome
@@ -183,6 +187,11 @@ class Keeper:
         """Take note that an upstream accepted `token`; worth calling only while `unproven`."""
         self._advance(AcceptedUpstream(token))
 
+    def heard(self) -> None:
+        """Look at the store soon: another replica has saved something, or the store is there again."""
+        if not self._closed:
+            self._hearing.heard()
+
     # ------------------------------------------------------------------------------------------------------ operators
 
     async def renew(self) -> None:
@@ -196,7 +205,7 @@ class Keeper:
             if self._closed or start > self._monotonic() + self._policy.token_wait:
                 raise self._why().refusal()
         if self._turn is not None:
-            _settle(self._turn, None)  # somebody asks: it waits no longer
+            settle(self._turn, None)  # somebody asks: it waits no longer
         future: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
         self._asking.add(future)
         try:
@@ -214,9 +223,7 @@ class Keeper:
         try:
             grant = await self.issuer.forget()
         finally:  # also where the store fails: the tokens are not used any more
-            self._supersede()
-            self._advance(Revoked())
-            self._answer(self._why())
+            self._forget()
         codes = await self.issuer.give_back(grant)
         self._journal.revoked(codes)
         return codes
@@ -235,19 +242,27 @@ class Keeper:
 
     def start(self) -> None:
         """Begin: the first token is asked for at some time within `prefetch`, for many connections begin together."""
+        if self._before is not None:
+            self._before.heir = self
+            self._before = None
         if self._prefetch is not None:
             loop = asyncio.get_running_loop()
             self._first = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
 
     async def retire(self) -> None:
-        """Stop once nobody waits any more: whoever waits now gets what was asked for; a later answer is given back."""
-        while self._waiting:
-            await asyncio.wait(list(self._waiting))
-        if self.can_revoke:
+        """Stop once nobody waits any more: whoever waits now gets what was asked for.
+
+        What is under way then is stored for the heir; without one it is given back, where the server takes it back.
+        """
+        await self._waiting.gone()
+        if self.heir is None:
             self.issuer.abandon()
+        if self.heir is not None or self.can_revoke:
             await self.consent.settled()
             await self._settled()
         await self.close()
+        if self.heir is not None:
+            self.heir.heard()
 
     async def close(self) -> None:
         """Stop: nothing is renewed any more, those who wait are told so. A token that serves goes on serving."""
@@ -256,18 +271,20 @@ class Keeper:
         if self._first is not None:
             self._first.cancel()
         await self.consent.close()
-        for future in self._waiting:
-            _settle(future, closing())
+        await self._hearing.close()
+        self._waiting.answer(closing())
         for asked in self._asking:
-            _settle(asked, closing())
+            settle(asked, closing())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._late.close()
 
     async def _settled(self) -> None:
         """Wait for the end of all that is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self._late.settled()
 
     # --------------------------------------------------------------------------------------------------------- inside
 
@@ -285,7 +302,10 @@ class Keeper:
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
             self._turn = None if asked else self._retries.turn_of(self._life)
-            self._flight = self._begin(self._fly(self._epoch, self._flight, self._turn), "renewal")
+            work = self._fly(self._epoch, self._flight, self._turn)
+            self._flight = asyncio.get_running_loop().create_task(work, name=f"renewal:{self._connection}")
+            self._tasks.add(self._flight)
+            self._flight.add_done_callback(self._tasks.discard)
         held = holds(self._life)
         if held is None:
             self._token, self._until = None, -math.inf
@@ -302,23 +322,15 @@ class Keeper:
         """Answer those who need not wait any longer, and set the timer for what comes next."""
         if self._token is not None:
             self._used = self._used or bool(self._waiting)
-            waiting, self._waiting = self._waiting, {}
-            for future in waiting:
-                _settle(future, self._token)
+            self._waiting.answer(self._token)
         elif self._waiting:
             hope = next_start(self._life, self._policy, waiting=True)
             if at.monotonic < self._authorizing_until:
                 hope = at.monotonic  # somebody is at it
-            reason = None
-            for future, deadline in list(self._waiting.items()):
-                if at.monotonic < deadline and hope <= deadline:
-                    break
-                reason = reason or why(self._life, at.monotonic, self._policy)
-                del self._waiting[future]
-                _settle(future, reason)
+            self._waiting.give_up(at.monotonic, hope, lambda: why(self._life, at.monotonic, self._policy))
         if not self._closed:
-            deadline = next(iter(self._waiting.values()), math.inf)
-            self._set_timer(min(wake_at(self._life, at, self._policy, self._demand()), deadline), at.monotonic)
+            wake = wake_at(self._life, at, self._policy, self._demand())
+            self._set_timer(min(wake, self._waiting.deadline), at.monotonic)
 
     def _set_timer(self, when: float, now: float = 0.0) -> None:
         if self._timer is not None:
@@ -334,56 +346,59 @@ class Keeper:
         if self._turn is not None and self._turn.cancel():
             self._flight = None
 
+    def _forget(self) -> None:
+        self._supersede()
+        self._advance(Revoked())
+        self._answer(self._why())
+
     async def _fly(self, epoch: int, before: asyncio.Task[None] | None, turn: asyncio.Future[None] | None) -> None:
         """Run one renewal to its end; whatever happens, the life hears of it, unless its epoch is over."""
         if before is not None:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
         if turn is not None:
             await turn
+        generation = self._life.generation
         renewal: Renewal | None = None
         try:
             renewal = await self.issuer.renew()
-            event = _event(renewal)
+            event = event_of(renewal)
         except Exception as error:  # noqa: BLE001 a mistake of ours must not leave anybody waiting
             self._journal.broken(error)
             event = Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable)
         if self._flight is asyncio.current_task():
             self._flight = None
         if epoch == self._epoch and not (renewal is not None and renewal.stale):
-            self._land(event)
+            awaited = isinstance(self._life.errand, Flying) and self._flight is None
+            if awaited or not is_known(self._life, event, generation):
+                self._land(event)
             if renewal is not None:
                 self._tell(renewal)
         elif renewal is not None:
-            self._drop(renewal)
+            self._late.drop(renewal)
             if epoch == self._epoch:
                 # What replaced it may never come, where a store fails or a device is given up: nobody waits for that.
                 self._land(Failed(Failure(Outcome.OTHER_ERROR, "revoked_meanwhile"), refreshable=renewal.refreshable))
 
-    def _drop(self, renewal: Renewal) -> None:
-        """Give back what came too late, without anybody waiting for that."""
-        if isinstance(renewal.result, Issued):
-            late = Grant(renewal.result.refresh_token, renewal.result.access_token, renewal.held.fields)
-            self._begin(self._give_back(late), "late")
-
-    def _begin(self, work: Coroutine[None, None, None], what: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work, name=f"{what}:{self._connection}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _give_back(self, grant: Grant) -> None:
-        try:
-            codes = await self.issuer.give_back(grant)
-        except Exception as error:  # noqa: BLE001 as above
-            self._journal.broken(error)
-        else:
-            self._journal.dropped(codes)
+    def _learn(self, renewal: Renewal | None) -> None:
+        """Go on with what a look at the store has brought; a renewal under way goes on, too, and will find the same."""
+        if renewal is not None and not renewal.stale:
+            self._land(event_of(renewal))
+            self._tell(renewal)
+        elif self.issuer.revoked_elsewhere:
+            self.issuer.drop()
+            self._forget()
+            self._journal.note("revoked", "another replica gave the tokens back")
+        elif isinstance(self._life.errand, AuthorizationRequired):
+            if self.issuer.refreshable:
+                self._advance(Regained())
+        elif last_failure(self._life) is STORE_UNAVAILABLE:
+            self._advance(Regained())
 
     def _adopt(self, renewal: Renewal) -> None:
         """Take what an authorization brought, in the place of whatever there was."""
         self._supersede()
         self._authorizing_until = -math.inf
-        self._land(_event(renewal))
+        self._land(event_of(renewal))
         self._tell(renewal)
 
     def _expect(self, seconds: float) -> None:
@@ -407,13 +422,16 @@ class Keeper:
         """Tell operators who wait for a renewal how it ended."""
         asking, self._asking = self._asking, set()
         for future in asking:
-            _settle(future, outcome)
+            settle(future, outcome)
 
     def _tell(self, renewal: Renewal) -> None:
         """Have the line of a renewal written; a token that was not taken has left its reason."""
         failure = last_failure(self._life)
         if isinstance(renewal.result, Issued) and failure is None:
-            self._journal.renewed(renewal, renewal.result, self._asked)
+            if renewal.adopted:
+                self._journal.adopted(renewal, renewal.result)
+            else:
+                self._journal.renewed(renewal, renewal.result, self._asked)
             return
         wait = next_start(self._life, self._policy, waiting=bool(self._waiting)) - self._monotonic()
         found = renewal.result if isinstance(renewal.result, Failure) else failure
@@ -428,23 +446,3 @@ class Keeper:
 
     def _why(self) -> Unavailable:
         return closing() if self._closed else why(self._life, self._monotonic(), self._policy)
-
-
-def _event(renewal: Renewal) -> LifeEvent:
-    """Return a renewal in the words of a life."""
-    result = renewal.result
-    if isinstance(result, Failure):
-        return Failed(result, renewal.refreshable)
-    return Landed(
-        result.access_token,
-        result.lifetime,
-        renewal.asked_at,
-        renewal.refreshable,
-        renewal.held.fields,
-        renewal.held.callback,
-    )
-
-
-def _settle(future: asyncio.Future[T], outcome: T) -> None:
-    if not future.done():
-        future.set_result(outcome)

@@ -31,6 +31,7 @@ from proxy.tokens.states import (
     Looked,
     Nothing,
     RefusedUpstream,
+    Regained,
     Resting,
     Revoked,
     Spent,
@@ -90,6 +91,16 @@ def wake_at(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
     return min(math.inf if held is None else held.unusable.monotonic, next_renewal(life, at, policy, demand))
 
 
+def is_known(life: Life, event: Landed | Failed, generation: int) -> bool:
+    """Tell whether a renewal that began with `generation` brings nothing: another replica's token came before it.
+
+    It may be that very token, which the life has, or a failure, which no longer matters.
+    """
+    if life.generation == generation or isinstance(life.holding, Nothing):
+        return False
+    return isinstance(event, Failed) or life.holding.lease.token.value == event.value
+
+
 # ------------------------------------------------------------------------------------------------------------- moving
 
 
@@ -115,6 +126,9 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
         case Revoked():
             life = _revoked(life, policy)
             demand = Demand(waiting=demand.waiting, used=False)
+        case Regained():
+            if not isinstance(life.errand, Flying):
+                life = replace(life, errand=Resting())
         case Failed():
             life = _failed(replace(life, refreshable=event.refreshable), event.failure, at, policy)
         case _:
@@ -222,7 +236,8 @@ def _landed(life: Life, event: Landed, at: Moment, policy: Policy) -> Life:
         event.lifetime,
         policy.ahead,
         at=event.asked_at,
-        replaces_refused=isinstance(life.holding, Spent),
+        # That another replica has renewed does not say that renewing again would not help.
+        replaces_refused=isinstance(life.holding, Spent) and not event.adopted,
         same=event.value == before,
     )
     return replace(life, holding=Valid(held), errand=Resting(), rejections=(), generation=token.generation)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.oauth.failure import Failure, Outcome
 from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.tokens.lease import Moment, unusable_after
+from proxy.tokens.states import Failed, Landed
 from proxy.tokens.stored import SharedToken
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.oauth.response import Issued
     from proxy.secret import Secret
 
-STORE_UNAVAILABLE = Failure(Outcome.OTHER_ERROR, "store_unavailable")
+STORE_UNAVAILABLE: Final = Failure(Outcome.OTHER_ERROR, "store_unavailable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,22 @@ class Attempt:
     sent: int = 0
     lost: str = ""
     authorization: Authorization | None = None
+
+
+def event_of(renewal: Renewal) -> Landed | Failed:
+    """Return a renewal in the words of a life."""
+    result = renewal.result
+    if isinstance(result, Failure):
+        return Failed(result, renewal.refreshable)
+    return Landed(
+        result.access_token,
+        result.lifetime,
+        renewal.asked_at,
+        renewal.refreshable,
+        renewal.held.fields,
+        renewal.held.callback,
+        renewal.adopted,
+    )
 
 
 def granted(before: Grant, issued: Issued) -> Grant:

@@ -204,7 +204,10 @@ class AcceptedUpstream:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The renewal brought a token, asked for at `asked_at`, living `lifetime` seconds (None: unknown)."""
+    """A token came, asked for at `asked_at`, living `lifetime` seconds (None: unknown).
+
+    `adopted`: another replica had asked for it.
+    """
 
     value: Secret
     lifetime: float | None
@@ -212,6 +215,7 @@ class Landed:
     refreshable: bool
     fields: Mapping[str, object] = field(default_factory=dict, repr=False)
     callback: Mapping[str, str] = field(default_factory=dict, repr=False)
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,12 @@ class Revoked:
     """The tokens have been given back."""
 
 
-Event = Looked | Asked | RefusedUpstream | AcceptedUpstream | Landed | Failed | Revoked
+@dataclass(frozen=True, slots=True)
+class Regained:
+    """What renewals have failed for is there again: the store, or a grant that another replica has brought."""
+
+
+Event = Looked | Asked | RefusedUpstream | AcceptedUpstream | Landed | Failed | Revoked | Regained
 
 
 class Action(Enum):
@@ -316,6 +325,8 @@ TRANSITIONS: Final[tuple[tuple[State, State, str], ...]] = (
         (before, State.AUTHORIZATION_REQUIRED, "the grant is lost or revoked")
         for before in (*_GONE, State.BACKOFF, State.BRAKED)
     ),
+    *((State.BACKOFF, after, "the store is there again") for after in _GONE),
+    *((State.AUTHORIZATION_REQUIRED, after, "another replica has a grant") for after in _GONE),
     (State.AUTHORIZATION_REQUIRED, State.VALID, "someone authorized it"),
     (State.AUTHORIZATION_REQUIRED, State.BACKOFF, "someone did, and the token had expired on arrival"),
     *((before, State.NONE, "revoked") for before in (*_SERVES, *_GONE[1:], State.BACKOFF, State.BRAKED)),

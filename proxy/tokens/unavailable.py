@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 UNAUTHORIZED: Final = Failure(Outcome.INVALID_GRANT, "authorization_required", Remedy.ANOTHER_GRANT)
 
 # Failures that have an own answer of the same name, since what helps is another than "wait".
-_NAMED: Final = frozenset({"token_expired_on_arrival", "token_endpoint_redirect", "url_outside_valid_domains"})
+_NAMED: Final = frozenset(
+    {"token_expired_on_arrival", "token_endpoint_redirect", "url_outside_valid_domains", "store_unavailable"}
+)
 
 # Nothing was asked of the authorization server: only a human can bring what is missing.
 NO_REQUEST: Final = frozenset({"authorization_required", "revoked"})
 _MISSING: Final = {
     "authorization_required": "Nobody has authorized this connection; see the status page, or iclient-proxy authorize.",
+    "store_unavailable": "The store of the grants does not answer, and no refresh token is used without it.",
     "revoked": "The grant was revoked; see the status page, or iclient-proxy authorize.",
 }
 

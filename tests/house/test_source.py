@@ -34,6 +34,7 @@ REVEALING = {
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
     "proxy/tokens/store/redis_streams.py": "the password of the store goes to its server",
     "proxy/tokens/fingerprint.py": "the seed of a refresh token is hashed",
+    "proxy/tokens/renewal.py": "a store knows by its digest which refresh token is about to be used",
     "proxy/tokens/store/record.py": "a grant is encrypted",
 }
 
