@@ -418,7 +418,8 @@ async def test_a_server_in_trouble_is_found_again_without_a_restart(trouble, ser
                 await server.commands(("AUTH", "pw"), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
                 assert await refused(replica.store) == ["load", "save", "turn"]
                 await server.commands(("AUTH", "pw"), ("CONFIG", "SET", "requirepass", ""))
-        await eventually("the server's return", lambda: replica.grants.available)
+        await eventually("the server's return, and everything heard", lambda: "crm" in replica.heard)
+        assert replica.grants.available
 
     assert await replica.store.load() == Stored(7, NEXT)  # what could not be saved then is saved now
     assert outcomes(logs).count("unavailable") == 1
@@ -478,7 +479,7 @@ async def test_an_empty_server_in_its_place_gets_everything_back(server, replica
     await other.store.load()
     await server.replace()
 
-    await eventually("the hearing of everything", lambda: one.heard == ["crm"] and other.heard == ["crm"] * 2)
+    await eventually("the hearing of everything", lambda: len(one.heard) > 0 and len(other.heard) > 1)
     assert await asyncio.gather(one.store.load(), other.store.load()) == [Stored(1, GRANT, TOKEN)] * 2
     assert (await server.command("HGET", KEY, "version")) == b"1"
 

@@ -33,7 +33,7 @@ _SILENCE: Final = 10.0
 class Link:
     """One process's link; `channel` is where messages come from, `probe` the key that a probe writes.
 
-    `connected` is awaited whenever messages may have been lost until now, `returned` whenever the server can be written
+    `connected` is awaited whenever something may have happened unheard, `returned` whenever the server can be written
     again; `heard` gets each message.
     """
 
@@ -57,6 +57,7 @@ class Link:
         self._breaker = Breaker()
         self._away = asyncio.Event()  # a probe is wanted
         self._back = asyncio.Event()  # it was there once
+        self._listening = False
         self._unheard = 0  # attempts to listen that failed in a row, with the server there
         self._tasks: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger()
@@ -72,7 +73,10 @@ class Link:
         return self._back.is_set()
 
     async def ask(self, operation: str, *command: str | bytes | int, write: bool) -> Any:  # noqa: ANN401 see Streams.ask
-        """Return the server's reply; `write`: it may change something. Raises `StoreUnavailable`."""
+        """Return the server's reply. Raises `StoreUnavailable`.
+
+        `write`: it needs a server that takes more; one that is full, or a replica, may do the rest.
+        """
         try:
             reply = await self._streams.ask(*command, admit=self._admit)
         except _Refused:
@@ -117,9 +121,12 @@ class Link:
     async def _watch(self) -> None:
         while True:
             await self._away.wait()
+            was_away = self._breaker.available is False
             if await self._probe():
                 self._away.clear()
                 await self._going_on(self._returned())
+                if was_away and self._listening:  # else everything is heard once it listens again
+                    await self._going_on(self._connected())
             await asyncio.sleep(_PAUSE)
 
     async def _going_on(self, work: Awaitable[None]) -> None:
@@ -148,7 +155,7 @@ class Link:
         subscription: Subscription | None = None
         try:
             subscription = await self._streams.subscription(self._channel, _PATIENCE)
-            self._unheard = 0
+            self._unheard, self._listening = 0, True
             await self._connected()
             while True:
                 data = await subscription.hear(_SILENCE)
@@ -164,6 +171,7 @@ class Link:
                 if self._unheard == 2:
                     self._log.warning("store", outcome="not_listening", reason=str(error))
         finally:
+            self._listening = False
             if subscription is not None:
                 await subscription.close()
 

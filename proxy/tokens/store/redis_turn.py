@@ -55,7 +55,7 @@ class Turns:
             # Also when it is not known whether it was got. What can't be given back ends by itself.
             message = Message(self._sender, FREE, name).text()
             with suppress(StoreUnavailable):
-                await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=True)
+                await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=False)
 
     def look(self, name: str) -> None:
         """Let those who wait for that turn look at once."""
@@ -89,4 +89,4 @@ class Turns:
             await asyncio.sleep(self.seconds / _PROLONGED)
             with suppress(StoreUnavailable):
                 milliseconds = round(self.seconds * 1000)
-                mine = bool(await self._link.ask("turn", "EVAL", PROLONG, 1, key, nonce, milliseconds, write=True))
+                mine = bool(await self._link.ask("turn", "EVAL", PROLONG, 1, key, nonce, milliseconds, write=False))
