@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tests.chaos.history import Happened
 
 _EXPIRES_IN: Final = 4
-_TOKEN_TOTAL: Final = "2s"
-_TURN: Final = 7.0  # seconds that a turn lives: `token_total` and five
+_TOKEN_TOTAL: Final = "5s"
+_TURN: Final = 10.0  # seconds that a turn lives: `token_total` and five
 _LATENCY: Final = 0.05  # of the server, so that many a renewal is under way whenever something happens
 # What was answered so long before its replica was disturbed has been stored: a save has half a second at most.
 _STORED_WITHIN: Final = 1.0
