@@ -20,9 +20,9 @@ PASSWORD_WINDOW: Final = 3600.0
 FLOOR: Final = 1.0
 # `Retry-After` is never undercut; many clients told the same number come back spread over a tenth of it.
 RETRY_AFTER_SPREAD: Final = 0.1
-# Retries of the whole process are this far apart: 18 a second, so that no second holds more than 20 of them even where
+# Retries of the whole process are this far apart: 16 a second, so that no second holds more than 20 of them even where
 # the network holds some back and lets them go together.
-RETRY_GAP: Final = 0.055
+RETRY_GAP: Final = 0.0625
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,11 @@ class WrittenStore(MemoryStore):
     async def save(self, stored):
         if self._durable is not None:
             await self._durable.wait()
-        saved = await super().save(stored)
-        if saved and stored.grant.refresh_token is not None and not stored.intent:
-            self.written.append(stored.grant.refresh_token.reveal())
-        return saved
+        kept = await super().save(stored)
+        token = None if stored.grant is None else stored.grant.refresh_token
+        if kept and token is not None and token.reveal() not in self.written[-1:]:
+            self.written.append(token.reveal())
+        return kept
 
 
 class Play:
