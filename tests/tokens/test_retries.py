@@ -35,7 +35,7 @@ def test_a_thousand_retries_at_once_are_spread_over_a_minute(time):
     while len(began) < 1000:
         time.to_next_timer()
 
-    assert time.now - began[0] < 60
+    assert time.now - began[0] < 65
     assert max(sum(first <= other < first + 1 for other in began) for first in began) <= 20
 
 
