@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from proxy.definitions.models import Connection, Timeouts
+from proxy.definitions.models import Connection, Timeouts, Tls
 from proxy.definitions.settings import ForwardListener, ReverseListener
 from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from proxy.clock import Clock
-    from proxy.definitions.models import Definitions, Tls
+    from proxy.definitions.models import Definitions
     from proxy.definitions.settings import Limits, ListenerAuth
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
@@ -281,6 +281,8 @@ class Workshop:
         listener = definitions.listeners.forward
         if listener is None or listener.intercept is None:
             return None
+        if listener.unclaimed == "tunnel":
+            self._contexts.get(Tls())  # for what no connection claims of a host that is intercepted
         # They load cryptography, which definitions without certificates and sealed values do without.
         from proxy.ca import authority
         from proxy.ca.leaves import Leaves
