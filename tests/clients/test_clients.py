@@ -38,3 +38,25 @@ async def test_a_token_is_put_on_and_a_refused_one_is_replaced_with_the_body_int
     assert [sha256(refused.body), sha256(replayed.body)] == [upload.digest, upload.digest]
     assert [request.target for request in case.upstream.requests] == [b"/first", b"/second", b"/second"]
     assert case.token_requests == 2
+
+
+@pytest.mark.parametrize("door", ["absolute"])
+@pytest.mark.parametrize("client", parameters())
+async def test_what_goes_past_the_proxy_does(
+    client: Client, door: str, case: Case, stage: ClientStage, upload: Upload, classes: Path, tmp_path: Path
+):
+    case.upstream.always(refuses_the_second_request)
+
+    said = await stage.run(
+        client.script,
+        client.runtime,
+        folder=tmp_path,
+        URL=f"http://localhost:{case.upstream.port}",
+        FILE=upload.path,
+        CLASSES=str(classes),
+    )
+
+    assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said
+    assert [request.token for request in case.upstream.requests] == ["", ""]
+    assert [request.target for request in case.upstream.requests] == [b"/first", b"/second"]
+    assert case.token_requests == 0
