@@ -44,6 +44,8 @@ _TRUST_REASONS: Final = frozenset(
         "WRONG_SSL_VERSION",
     }
 )
+# Seconds after the last one: time for the loop to read what has arrived, not for the server to send it.
+_LAST_LOOK: Final = 0.02
 
 
 class Resolver(Protocol):
@@ -84,15 +86,16 @@ class TokenEndpoint:
             ) from error
         step, sent = "dns_timeout", False
         try:
-            async with asyncio.timeout(self._limits.token_total):
+            async with asyncio.timeout(self._limits.token_total) as patience:
                 addresses = await self._addresses(url, listed=not request.host_from_placeholder)
                 step = "token_connect_timeout"
                 transport, stream = await self._connect(url, addresses)
                 step, sent = "token_endpoint_timeout", True
                 try:
                     transport.write(_bytes(request, url))
-                    return await stream.answer
+                    return await _answer(stream.answer, patience)
                 finally:
+                    stream.answer.cancel()
                     # No lingering and no goodbye: the stream is not used again, whatever the server still says.
                     transport.abort()
         except TimeoutError as error:
@@ -178,6 +181,22 @@ async def _through(gate: Gate, address: str, url: OAuthUrl) -> socket.socket:
 
 def _failed_egress(refusal: Refusal) -> EndpointFault:
     return EndpointFault(Outcome.TRANSPORT, "egress_proxy_failed", reason=refusal.detail)
+
+
+async def _answer(answer: asyncio.Future[EndpointAnswer], patience: asyncio.Timeout) -> EndpointAnswer:
+    """Return the answer, if it comes within what is left of `patience`; raise `TimeoutError`.
+
+    The loop looks at timers before it looks at sockets. Where this process stood still meanwhile, the answer may be
+    there, unread: to throw it away would cost a refresh token that rotates.
+    """
+    end = patience.when()
+    patience.reschedule(None)
+    left = None if end is None else end - asyncio.get_running_loop().time()
+    for seconds in (left, _LAST_LOOK):
+        await asyncio.wait((answer,), timeout=seconds)
+        if answer.done():
+            return answer.result()
+    raise TimeoutError
 
 
 @lru_cache(maxsize=32)
