@@ -121,6 +121,7 @@ def main(words: Sequence[str] | None = None) -> int:
             missing = True
             continue
         begun = time.monotonic()
+        _tell([f"{name} …"])
         found += attack(options)
         _tell([f"{name}: {time.monotonic() - begun:.0f} s"])
     sys.stdout.write(table(found) + "\n")

@@ -1,7 +1,8 @@
 """Disturbs three replicas and their Redis server in every way at hand, and judges what the authorization server saw.
 
-A grant may be lost only where the server had committed to a rotation and the answer was destroyed: the replica that
-had asked was killed, or stood still for longer than its turn lives, before it could store what came.
+A grant may be lost only where the server had committed to a rotation and the answer was destroyed: by a reset on its
+way, or since the replica that had asked was killed, or stood still for longer than its turn lives, before it could
+store what came.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Nemesis:
     crew: Crew
     chance: random.Random
     harms: list[Harm] = field(default_factory=list)
+    destroyed: set[tuple[str, int]] = field(default_factory=set)
     done: Counter[str] = field(default_factory=Counter)
 
     async def pause_longer_than_a_turn(self) -> None:
@@ -65,13 +67,22 @@ class Nemesis:
         """The holder of a turn stands still, and its answer waits in the socket until another has the turn."""
         hold = self.crew.server.hold(Hold())
         await eventually("a renewal", hold.arrived.is_set)
-        name = self.crew.server.history[-1].by
-        since = _now()
+        assert hold.used is not None
+        name, since = hold.used.by, hold.used.at
         async with self.crew.processes[name].frozen():
             hold.commit.set()
             hold.answer.set()
             await lasting(_TURN + 1)
-            self.harms.append(Harm(name, since - _STORED_WITHIN, _now()))
+            self.harms.append(Harm(name, since, _now()))
+
+    async def destroy_an_answer(self) -> None:
+        """The server commits, and resets the stream: one more use is permitted, at once or by whoever comes next."""
+        hold = self.crew.server.hold(Hold(answers=False))
+        hold.commit.set()
+        hold.answer.set()
+        await eventually("a renewal", hold.committed.is_set)
+        assert hold.used is not None
+        self.destroyed.add((hold.used.family, hold.used.generation))
 
     async def pause_shortly(self) -> None:
         async with self.crew.processes[self.chance.choice(NAMES)].frozen():
@@ -130,7 +141,7 @@ class Nemesis:
     def disturbances(self) -> tuple[Callable[[], Awaitable[None]], ...]:
         """Return all that it can do."""
         return (
-            self.pause_longer_than_a_turn, self.pause_in_a_renewal, self.pause_shortly,
+            self.pause_longer_than_a_turn, self.pause_in_a_renewal, self.pause_shortly, self.destroy_an_answer,
             self.kill_and_start, self.kill_two, self.stop_and_start, *([self.set_a_clock] if self.crew.clocks else []),
             self.pause_redis, self.lose_redis, self.replace_redis, self.cut_streams_to_redis, self.refuse_writes,
         )  # fmt: skip
@@ -180,7 +191,7 @@ async def rage(
             sum(each.kind is Kind.COMMITTED for each in history),
             sum(found.answers.values(), Counter()),
             expired(found),
-            judge(history, destroyed(history, nemesis.harms)),
+            judge(history, nemesis.destroyed | destroyed(history, nemesis.harms)),
             tuple(stuck),
         )
 

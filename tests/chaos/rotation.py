@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Hold:
-    """How one request is held up: `arrived` is set when it is there whole, then it waits for the gates.
+    """How one request is held up: `arrived` is set when it is there whole, as `used` says; then it waits for the gates.
 
     `commits` False: the server forgets the request. `answers` False: the stream is cut instead of an answer.
     """
@@ -28,6 +28,7 @@ class Hold:
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     committed: asyncio.Event = field(default_factory=asyncio.Event)
+    used: Happened | None = None
 
 
 @dataclass
@@ -89,6 +90,7 @@ class RotatingServer(AuthorizationServer):
         self._note(Kind.USED, family, generation, by)
         hold = self._holds.pop(0) if self._holds else None
         if hold is not None:
+            hold.used = self.history[-1]
             hold.arrived.set()
             await hold.commit.wait()
             if not hold.commits:
