@@ -75,7 +75,7 @@ async def _shared(connection: Definition, definitions: Definitions) -> tuple[str
     from proxy.tokens.lease import unusable_after
     from proxy.tokens.stored import StoreUnavailable
 
-    stores = open_stores(definitions, random.SystemRandom())
+    stores = open_stores(definitions, random.SystemRandom(), SystemClock())
     try:
         if stores.grants is None or connection.iclient is None:
             raise ValueError(connection.name)

@@ -132,7 +132,7 @@ async def _serve(
         entropy=entropy,
         recorder=recorder,
         resolver=Resolver(),
-        stores=open_stores(loaded.definitions, entropy),
+        stores=open_stores(loaded.definitions, entropy, clock),
         api_server=api_server,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))

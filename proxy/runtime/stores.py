@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from proxy.clock import Clock
     from proxy.definitions.models import Connection, Definitions
     from proxy.tokens.store.file import GrantFolder
     from proxy.tokens.store.redis import GrantServer
@@ -82,7 +83,7 @@ class Stores:
             self._folder.close()
 
 
-def open_stores(definitions: Definitions, entropy: Random) -> Stores:
+def open_stores(definitions: Definitions, entropy: Random, clock: Clock) -> Stores:
     """Open what the definitions ask for. Raises `MachineError` for a folder; that a server is away is no error."""
     settings = definitions.store
     if settings is None:
@@ -96,7 +97,7 @@ def open_stores(definitions: Definitions, entropy: Random) -> Stores:
 
     context = client_context(settings.tls, alpn=()) if settings.tls is not None else None
     lease = definitions.limits.token_total + _SPARE
-    return Stores(server=GrantServer(settings, entropy.randbytes, lease=lease, context=context))
+    return Stores(server=GrantServer(settings, entropy.randbytes, clock, lease=lease, context=context))
 
 
 def forgotten(definitions: Definitions) -> tuple[str, ...]:

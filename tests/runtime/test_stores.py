@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.definitions.models import Definitions
 from proxy.definitions.redis_url import parse
 from proxy.definitions.settings import FileStore, Limits, RedisStore
@@ -37,7 +38,7 @@ def test_memory_loses_what_somebody_brought(grant_type):
 
 
 async def test_a_folder_loses_only_what_the_disk_refused(tmp_path):
-    stores = open_stores(Definitions(store=FileStore(tmp_path, Secret(K1))), ENTROPY)
+    stores = open_stores(Definitions(store=FileStore(tmp_path, Secret(K1))), ENTROPY, SystemClock())
     crm = of("refresh_token")
     store = stores.grants.store(crm, crm.iclient)
     await store.save(Stored(1, Grant(Secret("canary-r1"))))
@@ -58,7 +59,7 @@ async def test_a_folder_loses_only_what_the_disk_refused(tmp_path):
 
 @pytest.mark.case("R-381")
 async def test_a_server_that_is_away_is_no_reason_not_to_open_the_store(tmp_path):
-    stores = open_stores(redis(tmp_path, on_failure="refresh"), ENTROPY)
+    stores = open_stores(redis(tmp_path, on_failure="refresh"), ENTROPY, SystemClock())
     crm, own = of("refresh_token"), of("client_credentials")
 
     assert (stores.available, stores.ready) == (False, True)
@@ -69,7 +70,7 @@ async def test_a_server_that_is_away_is_no_reason_not_to_open_the_store(tmp_path
     assert len(stores.warnings(crm)) == 2
     assert "renews by itself" in stores.warnings(own)[0]
     await stores.close()
-    required = open_stores(redis(tmp_path, required=True), ENTROPY)
+    required = open_stores(redis(tmp_path, required=True), ENTROPY, SystemClock())
     assert not required.ready
     await required.close()
 
@@ -78,7 +79,9 @@ async def test_a_server_that_is_away_is_no_reason_not_to_open_the_store(tmp_path
 @pytest.mark.parametrize("token_total", [0.5, 10.0, 120.0])
 async def test_a_turn_always_outlives_the_longest_token_request(tmp_path, token_total):
     definitions = redis(tmp_path)
-    stores = open_stores(Definitions(store=definitions.store, limits=Limits(token_total=token_total)), ENTROPY)
+    stores = open_stores(
+        Definitions(store=definitions.store, limits=Limits(token_total=token_total)), ENTROPY, SystemClock()
+    )
 
     assert stores.grants.turns.seconds >= token_total + 5
     await stores.close()

@@ -56,6 +56,12 @@ class RedisServer:
         """By its port; with TLS the host is a name, as certificates have names."""
         return f"{'redis' if self._tls is None else 'rediss'}://{self.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._running is not None
+        return self._running.pid
+
     async def start(self) -> None:
         """Start it, empty; return when it answers."""
         port = {"port": "0", "tls-port": str(self.port), **self._tls} if self._tls else {"port": str(self.port)}

@@ -4,6 +4,7 @@ import base64
 import os
 from contextlib import asynccontextmanager
 
+from proxy.clock import SystemClock
 from proxy.definitions.redis_url import parse
 from proxy.definitions.settings import RedisStore
 from proxy.secret import Secret
@@ -17,10 +18,14 @@ async def servers(server):
     """Hand out a function that makes another process; all of them end with the block."""
     made = []
 
-    def process(keys=K1, *, url=None, lease=5.0, context=None, entropy=os.urandom, **settings):
+    def process(keys=K1, *, url=None, lease=5.0, context=None, entropy=os.urandom, clock=None, **settings):
         address = parse(Secret(url or server.url)).address
         grants = GrantServer(
-            RedisStore(address=address, keys=Secret(keys), **settings), entropy, lease=lease, context=context
+            RedisStore(address=address, keys=Secret(keys), **settings),
+            entropy,
+            clock or SystemClock(),
+            lease=lease,
+            context=context,
         )
         made.append(grants)
         return grants

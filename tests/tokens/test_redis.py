@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import subprocess
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import trustme
+import uvloop
 from structlog.testing import capture_logs
 
+from proxy.clock import SystemClock
 from proxy.definitions.models import Tls
 from proxy.outbound.tls import client_context
 from proxy.secret import Secret
@@ -530,6 +534,89 @@ async def test_of_two_who_went_on_without_the_server_the_further_one_wins(server
     assert await stored(process()).load() == Stored(3, NEXT)
 
 
+async def test_a_server_that_comes_back_empty_gets_back_what_it_had_though_nobody_asks(server, process):
+    replica = await Replica(process()).begin()
+    await replica.store.save(Stored(1, GRANT))
+    await server.replace()
+
+    async def has_it():
+        return await server.command("HGET", KEY, "version") == b"1"
+
+    await eventually("the grant in the new one", has_it)
+    assert await stored(process()).load() == Stored(1, GRANT)
+
+
+async def test_after_an_outage_nobody_takes_a_turn_before_all_could_tell_what_they_know(server, process):
+    """The one who alone knows the newest grant comes last, and is heard all the same."""
+    early, late = Replica(process()), Replica(process())
+    for replica in (early, late):
+        await replica.begin()
+    await early.store.save(Stored(1, GRANT))
+    await late.store.load()
+    await server.kill()
+    with pytest.raises(StoreUnavailable):
+        await late.store.save(Stored(2, NEXT))
+    await server.start()
+    await eventually("the early one's return", lambda: early.grants.available)
+
+    async with awaiting("the turn"), early.store.turn():
+        assert await early.store.load() == Stored(2, NEXT)
+
+
+async def test_a_turn_that_could_not_be_given_back_is_given_back_when_the_server_returns(server, process):
+    replica = await Replica(process(lease=60)).begin()
+    async with replica.store.turn():
+        await server.command("CLIENT", "PAUSE", 1500, "ALL")
+    await eventually("the return", lambda: replica.grants.available)
+
+    async def is_free():
+        return await server.command("EXISTS", TURN) == 0
+
+    await eventually("the turn that is free", is_free)
+    async with awaiting("another turn"), stored(process()).turn():
+        assert not replica.grants.unsaved("crm")
+
+
+@pytest.mark.parametrize("off", [-86400, -3600, 3600, 86400])
+async def test_replicas_whose_clocks_differ_take_a_token_for_as_old_as_it_is(process, off):
+    wrong, right = OffClock(off), SystemClock()
+    one, other = stored(process(clock=wrong)), stored(process(clock=right))
+    await one.load()  # which tells the time
+    await one.save(Stored(1, GRANT, replace(TOKEN, asked_at=wrong.wall() - 60)))
+
+    found = await other.load()
+    assert right.wall() - found.token.asked_at == pytest.approx(60, abs=5)
+    assert wrong.wall() - (await one.load()).token.asked_at == pytest.approx(60, abs=5)
+
+
+class OffClock(SystemClock):
+    """A clock whose wall is off by so many seconds."""
+
+    def __init__(self, seconds):
+        self.wall = lambda: SystemClock.wall() + seconds
+
+
+def test_an_answer_that_came_while_the_process_stood_still_is_not_late():
+    """Libuv looks at timers before it looks at sockets."""
+
+    async def main():
+        async with redis_server() as server, servers(server) as process:
+            grants = process()
+            store = stored(grants)
+            await store.load()
+            async with server.frozen():
+                loading = asyncio.create_task(store.load())
+                for _ in range(20):
+                    await asyncio.sleep(0)  # the command is sent
+                meanwhile = f"kill -CONT {server.pid}; sleep 0.8"  # nothing of this process runs
+                subprocess.run(["/bin/sh", "-c", meanwhile], check=True)  # noqa: ASYNC221
+                assert await loading == Stored()
+            assert sum(grants.errors.values()) == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- start
 
 
@@ -584,6 +671,8 @@ async def secured(authority, tmp_path):
     }
     async with redis_server(tls=tls) as server:
         rules = [
+            "+hget",
+            "+time",
             "+auth",
             "+select",
             "+hmget",
@@ -657,7 +746,7 @@ async def test_another_database_is_another_store(server, process):
 
 
 async def test_who_may_not_listen_is_told_and_shares_all_the_same(server, process):
-    rules = ["+hmget", "+set", "+get", "+pexpire", "+del", "+hset", "+eval", "+publish"]
+    rules = ["+time", "+hmget", "+hget", "+set", "+get", "+pexpire", "+del", "+hset", "+eval", "+publish"]
     await server.command("ACL", "SETUSER", "deaf", "on", ">pw", "~iclient-proxy:*", "resetchannels", "-@all", *rules)
     grants = process(url=server.url.replace("unix://", "unix://deaf:pw@"))
     with capture_logs() as logs:

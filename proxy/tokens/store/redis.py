@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from proxy.sealing import Keyring, SealError
+from proxy.sealing import Keyring
 from proxy.tokens.fingerprint import fingerprint
-from proxy.tokens.store.record import Record, opened, sealed
+from proxy.tokens.store.record import Record
 from proxy.tokens.store.redis_link import Link
-from proxy.tokens.store.redis_names import FIELDS, SAVE, SAVED, Message, mark_of, message_of, name_of, version_of
+from proxy.tokens.store.redis_names import LOAD, SAVE, SAVED, Message, mark_of, message_of, name_of, version_of
+from proxy.tokens.store.redis_records import Records
 from proxy.tokens.store.redis_streams import Streams
 from proxy.tokens.store.redis_turn import Turns
 from proxy.tokens.stored import Stored, StoreUnavailable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from proxy.clock import Clock
     from proxy.definitions.models import Connection, IClient
     from proxy.definitions.settings import RedisStore
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 # thousand loads in one instant would be late, and so taken for a server that is away.
 _GO: Final = 25
 _PAUSE: Final = 0.02
+# A server that was away may have lost what another replica alone knows. That one finds it within a second and writes
+# back at once; before it could, in seconds, nobody uses a refresh token that may have been used.
+_SETTLING: Final = 2.0
 # Seconds that the end of the process waits for what is not saved yet.
 _LAST: Final = 2.0
 
@@ -50,13 +55,12 @@ class GrantServer:
         self,
         settings: RedisStore,
         entropy: Callable[[int], bytes],
+        clock: Clock,
         *,
         lease: float,
         context: ssl.SSLContext | None = None,
     ) -> None:
         self.settings = settings
-        self.keys = Keyring.of(settings.keys)
-        self.entropy = entropy
         self._sender = entropy(8).hex()
         self._channel = name_of(settings.namespace, "messages")
         server_name = settings.tls.server_name if settings.tls is not None else None
@@ -66,7 +70,7 @@ class GrantServer:
             name_of(settings.namespace, "probe"),
             heard=self._message,
             connected=self._hear_all,
-            returned=self._write_back,
+            returned=self._settle,
         )
         self.errors = self._link.errors
         self.turns = Turns(
@@ -77,13 +81,15 @@ class GrantServer:
             sender=self._sender,
             entropy=entropy,
         )
+        self._records = Records(settings.namespace, Keyring.of(settings.keys), entropy, clock, self.errors)
         self._heard: Callable[[str], None] = _nobody
-        # What is the newest of each connection, as far as it is known here, and which of it the server may not have.
+        # What is the newest of each connection, as far as it is known here, by the server's clock; and which of it the
+        # server may not have.
         self._known: dict[str, Record] = {}
         self._unwritten: set[str] = set()
         self._names: dict[str, None] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._unreadable: set[str] = set()
+        self._met = False  # it was listened to once
         self._log = structlog.get_logger()
 
     @property
@@ -103,7 +109,7 @@ class GrantServer:
     def known(self, name: str, mark: str) -> Stored | None:
         """Return what was saved or loaded last of a connection with that fingerprint."""
         record = self._known.get(name)
-        return record.stored if record is not None and record.fingerprint == mark else None
+        return self._records.ours(record.stored) if record is not None and record.fingerprint == mark else None
 
     def store(self, connection: Connection, iclient: IClient) -> ServedGrant:
         """Return the store of one connection's grant."""
@@ -120,10 +126,12 @@ class GrantServer:
         if self._unwritten and self._link.available:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST):
-                    await self._write_back()
+                    await self._restore(tuple(self._unwritten))
         for name in self._unwritten:
             self._log.error("store", connection=name, outcome="not_saved")
         await self._link.close()
+
+    # ------------------------------------------------------------------------------------------------ one connection
 
     async def load(self, name: str, mark: str) -> Stored:
         """Return what there is of a connection with that fingerprint. Raises `StoreUnavailable`."""
@@ -135,19 +143,20 @@ class GrantServer:
                     break
                 if known.stored.version <= version:
                     self._unwritten.discard(name)
-                    if name in self._unreadable:
-                        return replace(known.stored, version=version)  # the next save repairs it
+                    if name in self._records.unreadable:
+                        record = Record(mark, replace(known.stored, version=version))  # the next save repairs it
                     break
-                if await self._write(name, known):
-                    self._log.warning("store", connection=name, outcome="written_back", version=known.stored.version)
-                    return known.stored
+                if await self._give_again(name, known):
+                    record = known
+                    break
             if record is None:
                 return Stored(version)
             self._known[name] = record
-            return record.stored
+            return self._records.ours(record.stored)
 
     async def save(self, name: str, record: Record) -> bool:
         """Keep a record, if it is newer than what there is. Raises `StoreUnavailable`: then it is saved later."""
+        record = replace(record, stored=self._records.theirs(record.stored))
         async with self._locks[name]:
             before = self._known.get(name)
             self._known[name] = record
@@ -163,62 +172,54 @@ class GrantServer:
 
     async def _read(self, name: str, mark: str) -> tuple[int, Record | None]:
         """Return the version, and the record with that fingerprint if there is one that opens."""
-        key = name_of(self.settings.namespace, name, "grant")
-        written, _, newest, previous = await self._link.ask("load", "HMGET", key, *FIELDS, write=False)
+        reply = await self._link.ask("load", "EVAL", LOAD, 1, self._key(name), write=False)
+        seconds, microseconds, written, newest, previous = reply
+        self._records.note_time(seconds, microseconds)
         version = version_of(written)
-        if newest is None:
-            return version, None
-        record = self._opened(name, newest)
-        if record is None or record.stored.version != version:
-            if record is not None:
-                self._unread(name, "its version was changed")
-            return version, None
-        self._unreadable.discard(name)
-        if record.fingerprint != mark and previous is not None:
-            # What was put aside is wanted again once a change of the definitions is taken back.
-            record = self._opened(name, previous) or record
-        if record.fingerprint != mark:
-            return version, None
-        return version, Record(mark, replace(record.stored, version=version))
-
-    def _opened(self, name: str, data: bytes) -> Record | None:
-        try:
-            return opened(data, ("redis", self.settings.namespace, name), self.keys)
-        except SealError as error:
-            self._unread(name, str(error))
-            return None
-
-    def _unread(self, name: str, reason: str) -> None:
-        self.errors["open"] += 1
-        if name not in self._unreadable:
-            self._unreadable.add(name)
-            self._log.warning("store", connection=name, outcome="undecryptable", reason=reason)
+        return version, self._records.read(name, mark, version, newest, previous)
 
     async def _write(self, name: str, record: Record) -> bool:
-        data = sealed(record, ("redis", self.settings.namespace, name), self.keys, self.entropy)
-        aside = int(name in self._unreadable)
+        data = self._records.sealed(name, record)
+        aside = int(name in self._records.unreadable)
         # What only says that a request is about to be made is of no use to others.
         channel = "" if record.stored.intent else self._channel
         message = Message(self._sender, SAVED, name).text()
         arguments = (record.stored.version, mark_of(record.fingerprint), data, aside, channel, message)
-        key = name_of(self.settings.namespace, name, "grant")
-        if not await self._link.ask("save", "EVAL", SAVE, 1, key, *arguments, write=True):
+        if not await self._link.ask("save", "EVAL", SAVE, 1, self._key(name), *arguments, write=True):
             return False
         self._unwritten.discard(name)
-        self._unreadable.discard(name)
+        self._records.unreadable.discard(name)
         return True
 
-    async def _write_back(self) -> None:
-        for name in tuple(self._unwritten):
+    async def _give_again(self, name: str, known: Record) -> bool:
+        """Write what the server has lost or never had; False: somebody was faster."""
+        if name not in self._unwritten:
+            self.turns.wait_until_settled(_SETTLING)  # it fell back: who knows what else it has lost?
+        kept = await self._write(name, known)
+        if kept:
+            self._log.warning("store", connection=name, outcome="written_back", version=known.stored.version)
+        return kept
+
+    def _key(self, name: str) -> str:
+        return name_of(self.settings.namespace, name, "grant")
+
+    # --------------------------------------------------------------------------------------------- what comes and goes
+
+    async def _settle(self) -> None:
+        """The server was away and is there again: let it have what it does not."""
+        self.turns.wait_until_settled(_SETTLING)
+        await self._restore(tuple(self._known))
+        await self.turns.give_back_owed()
+
+    async def _restore(self, names: tuple[str, ...]) -> None:
+        """Let the server have the newest that is known here of each of these, as far as it can be asked."""
+        for name in names:
             async with self._locks[name]:
-                if name not in self._unwritten:
-                    continue
-                try:
-                    kept = await self._write(name, self._known[name])
-                except StoreUnavailable:
-                    return
-                self._unwritten.discard(name)
-                self._log.info("store", connection=name, outcome="written_back" if kept else "newer_there")
+                with suppress(StoreUnavailable):
+                    version = version_of(await self._link.ask("load", "HGET", self._key(name), "version", write=False))
+                    known = self._known[name]
+                    if known.stored.version <= version or await self._give_again(name, known):
+                        self._unwritten.discard(name)
 
     def _message(self, data: bytes) -> None:
         message = message_of(data)
@@ -229,6 +230,10 @@ class GrantServer:
         self.turns.look(message.name)
 
     async def _hear_all(self) -> None:
+        """Do as if something had been heard of every connection: until now nobody listened, or the server was away."""
+        if self._met:
+            await self._settle()
+        self._met = True
         self.turns.look_all()
         for number, name in enumerate(tuple(self._names), 1):
             self._heard(name)

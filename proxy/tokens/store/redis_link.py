@@ -33,8 +33,8 @@ _SILENCE: Final = 10.0
 class Link:
     """One process's link; `channel` is where messages come from, `probe` the key that a probe writes.
 
-    `connected` is awaited whenever something may have happened unheard, `returned` whenever the server can be written
-    again; `heard` gets each message.
+    `connected` is awaited whenever something may have happened unheard, `returned` whenever the server was away and can
+    be written again; `heard` gets each message.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Link:
         self._breaker = Breaker()
         self._away = asyncio.Event()  # a probe is wanted
         self._back = asyncio.Event()  # it was there once
+        self._was_away = False
         self._listening = False
         self._unheard = 0  # attempts to listen that failed in a row, with the server there
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +112,7 @@ class Link:
         self.errors[operation] += 1
         if self._breaker.failed(write=write):
             self._log.warning("store", outcome="unavailable", operation=operation, reason=str(error))
+        self._was_away = True
         self._away.set()
 
     def _worked(self, *, write: bool) -> None:
@@ -121,12 +123,12 @@ class Link:
     async def _watch(self) -> None:
         while True:
             await self._away.wait()
-            was_away = self._breaker.available is False
             if await self._probe():
                 self._away.clear()
-                await self._going_on(self._returned())
-                if was_away and self._listening:  # else everything is heard once it listens again
-                    await self._going_on(self._connected())
+                if self._was_away:
+                    self._was_away = False
+                    # Where nobody listens now, everything is heard once somebody does again.
+                    await self._going_on(self._connected() if self._listening else self._returned())
             await asyncio.sleep(_PAUSE)
 
     async def _going_on(self, work: Awaitable[None]) -> None:

@@ -13,6 +13,12 @@ from typing import Final
 
 _VERSION: Final = re.compile(rb"[1-9]\d{0,14}")  # a number that Lua holds exactly
 
+# What is kept, and what time it is for all who share it.
+LOAD: Final = """
+local now = redis.call('TIME')
+local kept = redis.call('HMGET', KEYS[1], 'version', 'record', 'previous')
+return {now[1], now[2], kept[1], kept[2], kept[3]}
+"""
 # Keep a record if it is newer than what there is; what cannot stand for it any more is put aside. Returns 1 if so.
 SAVE: Final = """
 local kept = redis.call('HMGET', KEYS[1], 'version', 'mark', 'record')
@@ -38,7 +44,6 @@ return 1
 # A server that answers but takes no writes is of no use.
 PROBE: Final = "redis.call('SET', KEYS[1], '1', 'PX', 1000) return 1"
 
-FIELDS: Final = ("version", "mark", "record", "previous")
 SAVED, FREE = "saved", "free"
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from proxy.definitions.settings import RedisAddress
 
 DEADLINE: Final = 0.5  # seconds for one command, the stream it goes on included
+# After a process stood still the loop looks at timers first, and the answer lies in the socket: it is read before it is
+# called late. Two turns bring it up, the others are for what the reading takes.
+_TURNS_OF_THE_LOOP: Final = 10
 # So many commands go at once; what a thousand connections want in one moment stands in line.
 _STREAMS: Final = 8
 
@@ -62,23 +65,32 @@ class Streams:
             return await self._exchange(command, seconds)
 
     async def _exchange(self, command: tuple[str | bytes | int, ...], seconds: float) -> Any:  # noqa: ANN401
-        stream: AbstractConnection | None = None
+        work = asyncio.create_task(self._conversation(command), name="command to the store")
+        try:
+            await asyncio.wait((work,), timeout=seconds)
+            for _ in range(_TURNS_OF_THE_LOOP):
+                if work.done():
+                    return work.result()
+                await asyncio.sleep(0)
+            raise StoreUnavailable(f"no answer within {seconds:g} s")
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
+
+    async def _conversation(self, command: tuple[str | bytes | int, ...]) -> Any:  # noqa: ANN401
+        stream = await self._taken() or self._make()
         done = False
         try:
-            async with asyncio.timeout(seconds):
-                stream = await self._taken() or self._make()
-                await stream.connect()  # type: ignore[no-untyped-call]
-                await stream.send_command(*command, check_health=False)
-                reply = await stream.read_response()
-                done = True
-                return reply
-        except TimeoutError:
-            raise StoreUnavailable(f"no answer within {seconds:g} s") from None
+            await stream.connect()  # type: ignore[no-untyped-call]
+            await stream.send_command(*command, check_health=False)
+            reply = await stream.read_response()
+            done = True
+            return reply
         except (RedisError, OSError, ValueError, EOFError) as error:
             raise StoreUnavailable(_words(error)) from error
         finally:
-            if stream is not None:
-                await self._put_away(stream, whole=done)
+            await self._put_away(stream, whole=done)
 
     async def _taken(self) -> AbstractConnection | None:
         """Return an idle stream that the server has not closed meanwhile."""

@@ -7,6 +7,7 @@ longer than it lives, another one gets the turn, and what he saves then is refus
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,8 @@ class Turns:
         self._sender = sender
         self._entropy = entropy
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._settled_at = -math.inf
+        self._owed: dict[str, tuple[str, str]] = {}
 
     @asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
@@ -52,10 +55,17 @@ class Turns:
             finally:
                 prolonging.cancel()
         finally:
-            # Also when it is not known whether it was got. What can't be given back ends by itself.
-            message = Message(self._sender, FREE, name).text()
-            with suppress(StoreUnavailable):
-                await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=False)
+            await self._give_back(name, key, nonce)  # also when it is not known whether it was got
+
+    def wait_until_settled(self, seconds: float) -> None:
+        """Give no turn to anybody here for so long."""
+        self._settled_at = asyncio.get_running_loop().time() + seconds
+
+    async def give_back_owed(self) -> None:
+        """Give back what could not be given back when it was over."""
+        for key, (name, nonce) in tuple(self._owed.items()):
+            del self._owed[key]
+            await self._give_back(name, key, nonce)
 
     def look(self, name: str) -> None:
         """Let those who wait for that turn look at once."""
@@ -71,6 +81,7 @@ class Turns:
     async def _take(self, name: str, key: str, nonce: str) -> None:
         waiters = self._waiting.setdefault(name, set())
         while True:
+            await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
             # Before it is asked: a message may come while the answer is on its way.
             woken = asyncio.get_running_loop().create_future()
             waiters.add(woken)
@@ -82,6 +93,13 @@ class Turns:
             finally:
                 waiters.discard(woken)
                 woken.cancel()
+
+    async def _give_back(self, name: str, key: str, nonce: str) -> None:
+        message = Message(self._sender, FREE, name).text()
+        try:
+            await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=False)
+        except StoreUnavailable:
+            self._owed[key] = (name, nonce)  # if the server does not come back before, it ends by itself
 
     async def _prolong(self, key: str, nonce: str) -> None:
         mine = True
