@@ -97,7 +97,7 @@ class Service:
             if admin is not None:
                 opened.push_async_callback((await self._start_admin(admin)).close)
             self._opened = opened.pop_all()
-        await self._workshop.stores.start()
+        await self._workshop.stores.start(self._heard)
         for part in assembly.parts.values():
             if part.keeper is not None:
                 part.keeper.start()
@@ -142,6 +142,12 @@ class Service:
             await self._drain()
         finally:
             await self._opened.aclose()
+
+    def _heard(self, name: str) -> None:
+        """Look at the store: another replica has saved something for that connection, or the server is back."""
+        part = self._assembly.parts.get(name)
+        if part is not None and part.keeper is not None:
+            part.keeper.heard()
 
     # Reload
 

@@ -70,7 +70,7 @@ class Stores:
             warnings.append(_AWAY + _CONSEQUENCES[self._server.settings.on_failure])
         return tuple(warnings)
 
-    async def start(self, heard: Callable[[str], None] = lambda _: None) -> None:
+    async def start(self, heard: Callable[[str], None]) -> None:
         """Begin to hear of other replicas: `heard` gets the name of a connection for which one saved something."""
         if self._server is not None:
             await self._server.start(heard)

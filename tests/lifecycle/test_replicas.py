@@ -72,6 +72,35 @@ async def test_replicas_share_one_token_request(tmp_path: Path):
         assert b"canary" not in everything
 
 
+async def expiry(process: Process) -> str | None:
+    (row,) = json.loads((await process.admin_get("/api/connections")).body)
+    return row["expires_at"]
+
+
+@pytest.mark.case("R-376")
+async def test_what_one_replica_renews_the_others_use_at_once(tmp_path: Path):
+    async with AuthorizationServer() as server, redis_server() as redis:
+        server.script(token(refresh_token="canary-r1"), token(refresh_token="canary-r2", expires_in=7200))
+        async with replica(tmp_path, server, redis.url, "a") as one, replica(tmp_path, server, redis.url, "b") as other:
+            for each in (one, other):
+                await each.until_listening("admin")
+
+                async def has_token(process: Process = each) -> bool:
+                    return await state(process) == "valid"
+
+                await eventually("a token", has_token)
+            before = await expiry(other)
+            assert (await one.admin_post("/api/connections/crm/renew")).status == 200
+            renewed = await expiry(one)
+            assert renewed != before
+
+            async def has_adopted() -> bool:
+                return await expiry(other) == renewed
+
+            await eventually("the new token of the other one", has_adopted)
+        assert asked_with(server) == ["canary-seed", "canary-r1"]
+
+
 async def test_a_restart_goes_on_with_the_shared_access_token(tmp_path: Path):
     async with AuthorizationServer() as server, redis_server() as redis:
         server.script(token(refresh_token="canary-r1"))
