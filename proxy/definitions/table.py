@@ -121,7 +121,9 @@ LIMITS: Final = Block(
         "connections": Key(
             AutoOr(Whole(1, 1_000_000)), "Most streams of applications; auto: half of the file limit.", default="auto"
         ),
-        "upstream_streams": Key(Whole(1, 1_000_000), "Most streams to one upstream.", default=1000),
+        "upstream_streams": Key(
+            Whole(1, 1_000_000), "Most streams to upstreams, as far as the file limit goes.", default=1000
+        ),
         "upstream_idle": Key(Duration(), "An idle stream to an upstream stays open this long.", default="30s"),
         "tunnels": Key(Whole(1, 1_000_000), "Most tunnels.", default=1000),
         "tunnel_idle": Key(Duration(), "A silent tunnel stays open this long.", default="5m"),
