@@ -51,6 +51,7 @@ def test_whatever_a_claim_holds_the_script_stays_a_script():
     assert set(ways(Forward("[::1]:3128", odd), *odd[:3]).values()) == {"PROXY [::1]:3128"}
 
 
+@pytest.mark.case("A-348")
 async def test_the_script_is_behind_the_guard_and_bears_its_media_type(admin):
     await admin.start()
     admin.running.listener = Forward("127.0.0.1:3128", ["api.example.com"])

@@ -37,7 +37,7 @@ class Step:
     def requests(self) -> int:
         """How many URLs of the API it names, in itself or in the files that it names."""
         texts = [self.script, *(content for name, content in self.files if name in self.script)]
-        return sum(len(re.findall(r"://api\.(?:example|acme)\.com/", text)) for text in texts)
+        return sum(len(re.findall(r"://(?:api|shop)\.(?:example|acme)\.com/", text)) for text in texts)
 
     def save(self, folder: Path) -> None:
         """Write the files where the commands are run."""

@@ -14,7 +14,12 @@ from tests.clients.stage import ClientStage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-URLS = {"orders": "https://api.example.com", "acme": "https://api.acme.com"}
+URLS = {
+    "orders": "https://api.example.com",
+    "acme": "https://api.acme.com",
+    "shop-eu": "https://shop.example.com",
+    "shop-us": "https://shop.example.com",
+}
 
 
 @pytest.mark.parametrize("step", marked([readme(), *all_steps(intercepted=False)]), ids=str)
