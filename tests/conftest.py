@@ -40,16 +40,17 @@ def missing(tool: str) -> str:
     if tool == "package index":
         return "" if os.environ.get("CI") else "set CI=true to let a test download packages"
     if "::" in tool:
-        return "" if _perl_has(tool) else "perl does not have it here"
+        return "" if _ends_well("perl", f"-M{tool}", "-e", "1") else "perl does not have it here"
+    if tool.startswith("ext/"):
+        loaded = f"exit(extension_loaded('{tool[4:]}') ? 0 : 1);"
+        return "" if _ends_well("php", "-r", loaded) else "php does not have it here"
     return "" if program(tool) else "not on this machine"
 
 
 @cache
-def _perl_has(module: str) -> bool:
-    perl = program("perl")
-    if perl is None:
-        return False
-    return subprocess.run([perl, f"-M{module}", "-e", "1"], check=False, capture_output=True).returncode == 0
+def _ends_well(name: str, *words: str) -> bool:
+    found = program(name)
+    return found is not None and subprocess.run([found, *words], check=False, capture_output=True).returncode == 0
 
 
 def _needed(item: pytest.Item) -> list[str]:

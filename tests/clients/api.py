@@ -1,4 +1,4 @@
-"""The API that the guides call: a list of orders, a metric, and a repository of git as files."""
+"""The API that the guides call: a list of orders, a metric, a query, and a repository of git as files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.support.upstream import Request
 
 ORDERS: Final = b'{"orders": [{"id": 1}]}'
+QUERIED: Final = b'{"status": "success", "data": {"resultType": "scalar", "result": [1767323045, "42"]}}'
 METRICS: Final = b"# TYPE orders_open gauge\norders_open 1\n"
 
 
@@ -42,6 +43,8 @@ class Api:
             await request.send(response(ORDERS, b"Content-Type: application/json"))
         elif path == "/v1/metrics":
             await request.send(response(METRICS, b"Content-Type: text/plain; version=0.0.4"))
+        elif path == "/api/v1/query":
+            await request.send(response(QUERIED, b"Content-Type: application/json"))
         elif (file := self._files.get(path.removeprefix("/team/project.git/"))) is not None:
             await request.send(response(file, b"Content-Type: application/octet-stream"))
         else:

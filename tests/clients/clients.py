@@ -38,6 +38,7 @@ CLIENTS: Final = (
     Client("node-http", "node", f"node {PROGRAMS}/client.mjs http $URL $FILE", ("node",)),
     Client("node-fetch", "node", f"node {PROGRAMS}/client.mjs fetch $URL $FILE", ("node",)),
     Client("java", "java", "java -cp $CLASSES Client $URL $FILE", ("java", "javac")),
+    Client("php", "php", f"php {PROGRAMS}/client.php $URL $FILE", ("php", "ext/curl")),
     Client("perl", "perl", f"perl {PROGRAMS}/client.pl $URL $FILE", ("perl",)),
 )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.clients.guides import Step
     from tests.clients.stage import ClientStage, Said
 
-_NEEDS: Final = {"java": ("java",), "node": ("node",), "perl": ("perl", "IO::Socket::SSL")}
+_NEEDS: Final = {"java": ("java",), "node": ("node",), "perl": ("perl", "IO::Socket::SSL"), "php": ("php", "ext/curl")}
 
 
 def marked(steps: Iterable[Step]) -> list[object]:
@@ -25,7 +25,7 @@ def marked(steps: Iterable[Step]) -> list[object]:
 
 
 def _needed(step: Step) -> tuple[str, ...]:
-    programs = ("curl", "wget", "git", "node", "java", "perl")
+    programs = ("curl", "wget", "git", "node", "java", "perl", "php", "promtool")
     return tuple(each for each in programs if f"{each} " in step.script) + _NEEDS.get(step.page, ())
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GUIDES: Final = ROOT / "docs" / "guides"
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NAMED: Final = re.compile(r"(?:#|//) ([\w.]+\.\w+)\n")
+_NAMED: Final = re.compile(r"(?:<\?php\n)?(?:#|//) ([\w.]+\.\w+)\n")
 _INTERCEPTED: Final = re.compile(r"^## https$", re.MULTILINE)
 
 

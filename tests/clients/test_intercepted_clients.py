@@ -47,7 +47,10 @@ async def test_a_token_is_put_on_within_tls_and_a_refused_one_is_replaced_with_t
 async def test_a_client_that_is_not_told_of_the_authority_does_not_trust_it(
     client: Client, case: Case, stage: ClientStage, upload: Upload, classes: Path, tmp_path: Path
 ):
-    forget = "unset CURL_CA_BUNDLE WGETRC SSL_CERT_FILE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS PERL_LWP_SSL_CA_FILE"
+    forget = (
+        "unset CURL_CA_BUNDLE WGETRC SSL_CERT_FILE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS PERL_LWP_SSL_CA_FILE\n"
+        "unset PHP_INI_SCAN_DIR"
+    )
     java = """export JAVA_TOOL_OPTIONS="$(echo "${JAVA_TOOL_OPTIONS:-}" | sed 's/-Djavax[^ ]*//g')\""""
 
     said = await stage.run(
