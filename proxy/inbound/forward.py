@@ -151,7 +151,10 @@ class ForwardRules:
         del host_allowed
         target = head.target
         end = target.find(b"/", 8)
-        site = self._sites.get(target[:end])
+        if end < 0:  # no path: all of it is the beginning, or a query is part of it
+            end = len(target)
+        # Never by CONNECT: what follows one is not framed as a request's body is.
+        site = self._sites.get(target[:end]) if head.method != b"CONNECT" else None
         if site is None:
             if target[:1] in b"/*" and head.method != b"CONNECT":
                 return _own_page(head)
