@@ -18,7 +18,7 @@ from proxy.exchange.plan import Plan
 from proxy.inbound.demands import check_demands, ends_here, own_answer
 from proxy.inbound.rules import Page, Peer
 from proxy.problem import PROBLEMS
-from proxy.wire.framing import ChunkedBody, CountedBody, NoBody
+from proxy.wire.framing import NoBody, request_body
 from proxy.wire.request import parse_request
 from proxy.wire.sweep import NEVER
 
@@ -33,6 +33,8 @@ _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 _EMPTY: Final = NoBody()
+_NOTHING: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_NOTHING_CLOSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -44,23 +46,8 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_ahead",
-        "_body",
-        "_ended",
-        "_exchange",
-        "_has_own_rules",
-        "_held",
-        "_host_allowed",
-        "_lingering",
-        "_listener",
-        "_peer",
-        "_rules",
-        "_serving",
-        "_transport",
-        "_tunnel",
-        "_unsent",
-        "_write_blocked",
-        "deadline",
+        "_ahead", "_body", "_ended", "_exchange", "_has_own_rules", "_held", "_host_allowed", "_lingering", "_listener",
+        "_peer", "_rules", "_serving", "_transport", "_tunnel", "_unsent", "_write_blocked", "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -191,7 +178,7 @@ class Downstream(asyncio.Protocol):
                 Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout")
             )
         else:
-            self._transport.close()
+            self._close()
 
     def _set_deadline(self) -> None:
         limits = self._listener.limits
@@ -229,7 +216,7 @@ class Downstream(asyncio.Protocol):
         if not data:
             self.deadline = monotonic() + listener.limits.keep_alive
             if listener.leaving or listener.surroundings.draining:
-                self._transport.close()
+                self._close()
         elif not was_waiting:
             self.deadline = monotonic() + listener.limits.head_timeout
         if self._write_blocked:
@@ -239,7 +226,7 @@ class Downstream(asyncio.Protocol):
                     self._transport.pause_reading()
                 return
         if self._ended:
-            self._transport.close()
+            self._close()
 
     def _next(self) -> None:
         """Go on with what came ahead, or wait for the next request; not while the application reads no answers."""
@@ -250,7 +237,7 @@ class Downstream(asyncio.Protocol):
                     self._transport.resume_reading()
                 self._serve(ahead)
         elif self._ended or self._listener.surroundings.draining:
-            self._transport.close()
+            self._close()
         elif not self._write_blocked:
             self.deadline = monotonic() + self._listener.limits.keep_alive
 
@@ -263,10 +250,7 @@ class Downstream(asyncio.Protocol):
         self._body = body
         piece = b""
         if not fields.ordinary and head.has_body and head.method != b"CONNECT":
-            if fields.chunked:
-                body = self._body = ChunkedBody(PROBLEMS["bad_request"])
-            else:
-                body = self._body = CountedBody(fields.content_length)
+            body = self._body = request_body(fields)
             piece, data = body.feed(data)
         try:
             if not fields.ordinary:
@@ -275,16 +259,15 @@ class Downstream(asyncio.Protocol):
             if not isinstance(found, Plan):
                 return self._other(found, head, data)
             if not fields.ordinary and ends_here(head):
-                self.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                return data
+                closes = not body.done or not head.keeps_alive
+                listener.surroundings.record_own(200, head)
+                self.send(_NOTHING_CLOSE if closes else _NOTHING)
+                return self._answered(data, closes=closes)
         except Refusal as refusal:
             # What follows a CONNECT was meant for somebody else: it is never read as a request.
             closes = not body.done or not head.keeps_alive or head.method == b"CONNECT"
             self._answer(refusal, head, close=closes)
-            if closes:
-                self._close_gracefully(linger=True)
-                return b""
-            return data
+            return self._answered(data, closes=closes)
         self._host_allowed = fields.host
         exchange = self._exchange = Exchange(
             listener.surroundings, self, found, head, strip_authorization=rules.strips_authorization
@@ -295,6 +278,13 @@ class Downstream(asyncio.Protocol):
             self._set_deadline()
         exchange.start(piece, done=body.done)
         return data
+
+    def _answered(self, data: bytes, *, closes: bool) -> bytes:
+        """Go on behind an answer of ours; the rest of a body that nobody wants is never read as a request."""
+        if not closes:
+            return data
+        self._close_gracefully(linger=True)
+        return b""
 
     def _other(self, found: Page | Crossing, head: RequestHead, data: bytes) -> bytes:
         """Answer with a page of ours, or let a CONNECT pass; what follows is never read as a request."""
@@ -429,7 +419,7 @@ class Downstream(asyncio.Protocol):
     def close_when_idle(self) -> None:
         """Draining: close now if no request is under way."""
         if self._exchange is None and self._tunnel is None and not self._ahead and not self._lingering:
-            self._transport.close()
+            self._close()
 
     def _close_gracefully(self, *, linger: bool = False) -> None:
         """Close so that what was written is read: half-close, then discard for a moment what still comes."""
@@ -439,7 +429,7 @@ class Downstream(asyncio.Protocol):
         if self._lingering or self._transport.is_closing():
             return
         if self._ended or (self._body.done and not is_paused and not linger):
-            self._transport.close()
+            self._close()
             return
         self._lingering = True
         if is_paused:
@@ -447,4 +437,14 @@ class Downstream(asyncio.Protocol):
             self._transport.resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self.deadline = monotonic() + _LINGER
+        self._await_reader()
+        self._set_deadline()
+
+    def _close(self) -> None:
+        """Close once all is sent."""
+        self._await_reader()
+        self._transport.close()
+
+    def _await_reader(self) -> None:
+        """From now on whatever is unsent counts as blocked: a client that takes none of it is cut in the end."""
+        self._transport.set_write_buffer_limits(high=0)

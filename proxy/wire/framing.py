@@ -10,12 +10,14 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import Refusal
+from proxy.problem import PROBLEMS
 from proxy.wire.names import FORBIDDEN_TRAILERS, TOKEN
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
     from proxy.problem import Problem
+    from proxy.wire.request import RequestFields
 
 _QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _CHUNK: Final = re.compile(
@@ -226,6 +228,13 @@ class ChunkedBody:
 
     def _refuse(self, detail: str) -> NoReturn:
         raise Refusal(self._problem, detail)
+
+
+def request_body(fields: RequestFields) -> Body:
+    """Return the scanner of what follows a request head; bad framing is 400."""
+    if fields.chunked:
+        return ChunkedBody(PROBLEMS["bad_request"])
+    return CountedBody(fields.content_length) if fields.content_length > 0 else NoBody()
 
 
 class _Where:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -282,3 +283,46 @@ async def test_a_client_that_asks_ahead_and_reads_late_gets_every_answer_in_its_
     bodies = [(await client.response()).body.rstrip(b".") for _ in range(PIPELINED)]
     assert await client.is_closed()
     assert bodies == [b"/%d" % n for n in range(PIPELINED)]
+
+
+async def test_a_client_that_leaves_the_last_bytes_unread_is_not_waited_for_forever(case: Case):
+    """Sizes around what the kernel holds: of some responses so little is unsent that the stream never blocked."""
+    size = 64 << 20
+    await case.warm()
+    case.upstream.always(lambda request: request.send(response(bytes(_size_asked(request)), b"Connection: close")))
+    at_rest = case.stage.process.open_files()
+    probe = await case.connect(receive_buffer=4096)
+    await probe.send(case.request(target=b"/%d" % size))
+    held = await _held_by_the_kernel(probe)
+    for beyond in range(-4, 8):
+        client = await case.connect(receive_buffer=4096)
+        await client.send(case.request(b"Connection: close", target=b"/%d" % (held + (beyond << 14))))
+
+    async def gone() -> bool:
+        return case.stage.process.open_files() <= at_rest
+
+    await eventually("no stream left to a client that does not read", gone)
+
+
+def _size_asked(request: Request) -> int:
+    name = request.target.rpartition(b"/")[2]
+    return int(name) if name.isdigit() else len(OK_BODY)
+
+
+async def _held_by_the_kernel(client: Client) -> int:
+    """Return how many bytes lie between the proxy and this client, once they are no longer more (proc(5), net/tcp)."""
+    last = 0
+    while True:
+        async for _ in slowly(2, 0.1):
+            pass
+        now = _queued(f":{client.port:04X}")
+        if now and now == last:
+            return now
+        last = now
+
+
+def _queued(port: str) -> int:
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        int(part, 16) for row in rows if row[1].endswith(port) or row[2].endswith(port) for part in row[4].split(":")
+    )

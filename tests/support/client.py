@@ -101,6 +101,12 @@ class Client:
         found: str | None = self._writer.get_extra_info("ssl_object").selected_alpn_protocol()
         return found
 
+    @property
+    def port(self) -> int:
+        """Our own port."""
+        found: int = self._writer.get_extra_info("sockname")[1]
+        return found
+
     async def send(self, *pieces: bytes | asyncio.Event) -> None:
         """Write the pieces one by one; an event is waited for."""
         for piece in pieces:
