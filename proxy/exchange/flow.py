@@ -379,7 +379,7 @@ class Exchange:
             return
         self._phase = _TUNNEL
         self._record.status = 101
-        self._relayed = True
+        self._relayed = self._streams = True
         accepted(self._plan, self._record, self._token)
         surroundings = self._surroundings
         surroundings.counters.tunnels_open += 1

@@ -146,7 +146,7 @@ class Workshop:
         self._unclaimed = self._way(claimed=False)
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
-        downstream, upstream = stream_limits_of(limits)
+        downstream, upstream, tunnels = stream_limits_of(limits, dials=settings.listeners.forward is not None)
         self._count = StreamCount(downstream)
         self.stream_limit = StreamLimit(upstream)
         self.sweep = Sweep(self._loop, monotonic)
@@ -158,7 +158,7 @@ class Workshop:
             ReplayMemory(replay_memory(limits)),
             Bounds(limits.inspect_raw, limits.inspect_decoded, limits.inspect_hold),
             via_tag=tag.encode(),
-            tunnels_max=limits.tunnels,
+            tunnels_max=tunnels,
             tunnel_idle=limits.tunnel_idle,
         )
         self._tunnels_claimed, self._tunnels = (
@@ -403,15 +403,18 @@ def replay_memory(limits: Limits) -> int:
     return _REPLAY_MEMORY_MAX
 
 
-def stream_limits_of(limits: Limits) -> tuple[int, int]:
-    """Return how many data streams may be open, to applications and to upstreams, with the file descriptors there are.
+def stream_limits_of(limits: Limits, *, dials: bool) -> tuple[int, int, int]:
+    """Return how many streams to applications, streams to upstreams and tunnels may be open, with the files there are.
 
     To applications: as written, else half of them. Some are kept back in any case, so that operators, token endpoints
-    and name look-ups get theirs: whoever comes too much waits or is told so, nothing that is under way fails.
+    and name look-ups get theirs: whoever comes too much waits or is told so, nothing that is under way fails. `dials`:
+    tunnels take streams of their own (those of CONNECT), and get half of what the applications leave.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     reserved = max(_RESERVED, soft // 16)
     downstream = soft // 2
     if limits.connections != "auto":
         downstream = min(limits.connections, max(downstream, soft - 2 * reserved))
-    return downstream, max(1, min(limits.upstream_streams, soft - downstream - reserved))
+    rest = soft - downstream - reserved
+    tunnels = max(1, min(limits.tunnels, rest // 2)) if dials else limits.tunnels
+    return downstream, max(1, min(limits.upstream_streams, rest - tunnels if dials else rest)), tunnels

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from tests.support.client import Client
-from tests.support.deadline import awaiting, eventually
+from tests.support.deadline import awaiting, eventually, slowly
 from tests.support.scripts import OK_BODY, replies, response, tunnels, unauthorized
 from tests.support.stage import Case
 from tests.support.upstream import Request
@@ -273,3 +273,20 @@ async def test_a_tunnel_waits_for_its_slower_side(case: Case):
     assert case.stage.process.resident_bytes() - before < 8 << 20
     assert len(await client.read_rest()) == size
     await waiting
+
+
+async def test_the_life_of_a_tunnel_is_not_taken_for_time_of_the_proxys_own(case: Case):
+    process = case.stage.process
+    before = await process.metric("overhead_seconds_sum")
+    case.upstream.answers(tunnels())
+    client = await upgraded(case)
+    async for _ in slowly(3, 0.1):
+        await client.send(b"x")
+    client.half_close()
+    assert await client.read_rest() == b"xxx"
+
+    async def over() -> bool:
+        return await process.metric("tunnels_open") == 0
+
+    await eventually("the end of the tunnel", over)
+    assert await process.metric("overhead_seconds_sum") - before < 0.2

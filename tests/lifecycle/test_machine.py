@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually
+from tests.support.destination import Destination
 from tests.support.process import Process
 from tests.support.scripts import response
 from tests.support.stage import SECRET, Case, Stage
@@ -124,6 +125,27 @@ async def test_with_few_files_requests_wait_for_a_stream_to_the_upstream_instead
             answers = [await client.response() for client in clients]
         assert {answered.status for answered in answers} == {200}
         assert case.upstream_requests == len(clients)
+
+
+@pytest.mark.case("L-281", "F-256")
+async def test_with_few_files_tunnels_leave_what_requests_and_operators_need(tmp_path: Path):
+    listeners = {name: {"bind": "127.0.0.1:0"} for name in ("reverse", "forward", "admin")}
+    async with (
+        played(tmp_path, "prlimit", f"--nofile={FILES}:{FILES}", listeners=listeners, log={"access": False}) as case,
+        Destination() as far,
+    ):
+        process = case.stage.process
+        heads = []
+        for _ in range(FILES // 4):
+            client = await case.connect(process.listening["forward"][0])
+            await client.send(b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % far.authority)
+            heads.append(await client.read_until(b"\r\n\r\n"))
+
+        assert heads[0].startswith(b"HTTP/1.1 200 ")
+        assert b'details="tunnel_limit"' in heads[-1]
+        for _ in range(5):
+            assert (await case.ask(case.request())).status == 200
+            assert (await process.admin_get("/readyz")).status == 200
 
 
 # --------------------------------------------------------------------------------------------------------------- disks
