@@ -152,9 +152,8 @@ class Issuer:
 
     async def look(self) -> Renewal | None:
         """Return the token that another replica has brought, None where there is none. Raises `StoreUnavailable`."""
-        attempt = self._course.begun()
         await self._ledger.load()
-        return self._course.adopted(attempt)
+        return self._course.adopted(self._course.begun())
 
     async def redeem(self, authorization: Authorization, callback: dict[str, str]) -> Renewal:
         """Redeem an authorization code (RFC 6749 §4.1.3): once, whatever comes of it, since codes are single use."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.access_token import Refused
 from proxy.oauth.failure import Failure, Outcome
 from proxy.oauth.response import Issued
+from proxy.tokens.alarm import Alarm
 from proxy.tokens.consent import Consent
 from proxy.tokens.hearing import Hearing
 from proxy.tokens.journal import Journal
@@ -56,9 +57,6 @@ if TYPE_CHECKING:
     from proxy.tokens.retries import Retries
     from proxy.tokens.snapshot import Snapshot
     from proxy.tokens.states import Event as LifeEvent
-
-# Timers of uvloop count whole milliseconds and may fire that much early: without it a look would come too soon.
-_LATE: Final = 0.001
 
 
 class Keeper:
@@ -118,7 +116,7 @@ class Keeper:
         self._epoch = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._authorizing_until = -math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(lambda: self._advance(Looked()))
         self._first: asyncio.TimerHandle | None = None
         self._closed = False
         self._tried = not authorized
@@ -256,6 +254,7 @@ class Keeper:
         """
         await self._waiting.gone()
         if self.heir is None:
+            self._closed = True
             self.issuer.abandon()
         if self.heir is not None or self.can_revoke:
             await self.consent.settled()
@@ -267,14 +266,13 @@ class Keeper:
     async def close(self) -> None:
         """Stop: nothing is renewed any more, those who wait are told so. A token that serves goes on serving."""
         self._closed = True
-        self._set_timer(math.inf)
+        self._alarm.set(math.inf)
         if self._first is not None:
             self._first.cancel()
         await self.consent.close()
         await self._hearing.close()
         self._waiting.answer(closing())
-        for asked in self._asking:
-            settle(asked, closing())
+        self._answer(closing())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -302,7 +300,7 @@ class Keeper:
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
             self._turn = None if asked else self._retries.turn_of(self._life)
-            work = self._fly(self._epoch, self._flight, self._turn)
+            work = self._fly(self._epoch, self._life.generation, self._flight, self._turn)
             self._flight = asyncio.get_running_loop().create_task(work, name=f"renewal:{self._connection}")
             self._tasks.add(self._flight)
             self._flight.add_done_callback(self._tasks.discard)
@@ -330,15 +328,7 @@ class Keeper:
             self._waiting.give_up(at.monotonic, hope, lambda: why(self._life, at.monotonic, self._policy))
         if not self._closed:
             wake = wake_at(self._life, at, self._policy, self._demand())
-            self._set_timer(min(wake, self._waiting.deadline), at.monotonic)
-
-    def _set_timer(self, when: float, now: float = 0.0) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if math.isfinite(when):
-            delay = max(when - now, 0.0) + _LATE
-            self._timer = asyncio.get_running_loop().call_later(delay, self._advance, Looked())
+            self._alarm.set(min(wake, self._waiting.deadline), at.monotonic)
 
     def _supersede(self) -> None:
         """Let what is under way be of yesterday; what still waits for its turn does not even begin."""
@@ -351,13 +341,17 @@ class Keeper:
         self._advance(Revoked())
         self._answer(self._why())
 
-    async def _fly(self, epoch: int, before: asyncio.Task[None] | None, turn: asyncio.Future[None] | None) -> None:
-        """Run one renewal to its end; whatever happens, the life hears of it, unless its epoch is over."""
+    async def _fly(
+        self, epoch: int, generation: int, before: asyncio.Task[None] | None, turn: asyncio.Future[None] | None
+    ) -> None:
+        """Run one renewal to its end, unless a token came meanwhile; the life hears of it, unless its epoch is over."""
         if before is not None:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
         if turn is not None:
             await turn
-        generation = self._life.generation
+        if self._life.generation != generation and not self._is_awaited:
+            self._ends()
+            return
         renewal: Renewal | None = None
         try:
             renewal = await self.issuer.renew()
@@ -365,10 +359,9 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 a mistake of ours must not leave anybody waiting
             self._journal.broken(error)
             event = Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable)
-        if self._flight is asyncio.current_task():
-            self._flight = None
+        awaited = self._is_awaited
+        self._ends()
         if epoch == self._epoch and not (renewal is not None and renewal.stale):
-            awaited = isinstance(self._life.errand, Flying) and self._flight is None
             if awaited or not is_known(self._life, event, generation):
                 self._land(event)
             if renewal is not None:
@@ -378,6 +371,15 @@ class Keeper:
             if epoch == self._epoch:
                 # What replaced it may never come, where a store fails or a device is given up: nobody waits for that.
                 self._land(Failed(Failure(Outcome.OTHER_ERROR, "revoked_meanwhile"), refreshable=renewal.refreshable))
+
+    @property
+    def _is_awaited(self) -> bool:
+        """The renewal that is running now is the one that the life waits for."""
+        return self._flight is asyncio.current_task() and isinstance(self._life.errand, Flying)
+
+    def _ends(self) -> None:
+        if self._flight is asyncio.current_task():
+            self._flight = None
 
     def _learn(self, renewal: Renewal | None) -> None:
         """Go on with what a look at the store has brought; a renewal under way goes on, too, and will find the same."""

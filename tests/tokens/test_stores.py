@@ -23,6 +23,7 @@ from tests.oauth.answers import connection, iclient
 from tests.support.deadline import awaiting
 from tests.support.redis_server import redis_server
 from tests.tokens.redis_store import servers
+from tests.tokens.shared_grants import SharedGrants
 
 ROOT = Path(__file__).parents[2]
 K1, K2 = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -108,11 +109,13 @@ class Remembered:
 REDIS = pytest.param("redis", marks=pytest.mark.needs("redis-server"))
 
 
-@pytest.fixture(params=["memory", "file", REDIS])
+@pytest.fixture(params=["memory", "file", "played", REDIS])
 async def grants(request, tmp_path):
     """Where the grants of one process are kept: `grants.store(connection, iclient)`."""
     if request.param == "memory":
         yield Remembered()
+    elif request.param == "played":
+        yield SharedGrants().replica()
     elif request.param == "file":
         grants = folder(tmp_path / "grants")
         yield grants
@@ -205,7 +208,7 @@ async def test_a_turn_that_is_free_comes_at_once_and_is_free_again_afterwards(st
 
 
 async def test_a_store_says_whether_replicas_share_it(store, request):
-    assert store.shared is ("redis" in request.node.callspec.id)
+    assert store.shared is (request.node.callspec.id in {"played", "redis"})
     assert store.on_failure == ("hold" if store.shared else "refresh")
 
 
