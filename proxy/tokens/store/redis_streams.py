@@ -76,7 +76,8 @@ class Streams:
         finally:
             if not work.done():
                 work.cancel()
-                await asyncio.wait((work,))
+                work.add_done_callback(_forgotten)
+                await asyncio.wait((work,), timeout=DEADLINE)
 
     async def _conversation(self, command: tuple[str | bytes | int, ...]) -> Any:  # noqa: ANN401
         stream = await self._taken() or self._make()
@@ -196,6 +197,12 @@ async def _close(stream: AbstractConnection, *, patient: bool = False) -> None:
     with suppress(RedisError, OSError):  # TimeoutError is one
         async with asyncio.timeout(DEADLINE):
             await stream.disconnect(nowait=not patient)
+
+
+def _forgotten(work: asyncio.Task[Any]) -> None:
+    """Take what became of a command that was given up: redis-py turns some cancellations into errors of its own."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _words(error: Exception) -> str:
