@@ -1,8 +1,8 @@
 """What happened to refresh tokens at their server, and whether any of it may not have happened. Pure.
 
-Two rules of the product are checked. A refresh token is used a second time only where the answer to its first use can't
-have been stored, and never a third time. A grant is lost only where the server had committed to a rotation whose answer
-never came that far.
+Three rules of the product are checked. A refresh token is used a second time only where the answer to its first use
+can't have been stored, and never a third time. One that was refused is not used again. A grant is lost only where the
+server had committed to a rotation whose answer never came that far.
 """
 
 from __future__ import annotations
@@ -72,10 +72,17 @@ def judge(history: Sequence[Happened], destroyed: Collection[Token]) -> Verdict:
             generation = its[refusals[0]].generation
             if Happened(Kind.COMMITTED, family, generation) not in its or generation not in gone:
                 faults.append(f"{family}: the grant was lost with {generation}, whose answer had come")
-            later = [each.generation for each in its[refusals[0] :] if each.kind is Kind.USED]
-            if later:
-                faults.append(f"{family}: {later} came after the grant was lost")
+            faults += [f"{family}: {again} was used after it was refused" for again in _in_vain(its)]
     return Verdict(uses, repeated, lost, tuple(faults))
+
+
+def _in_vain(its: Sequence[Happened]) -> Iterator[int]:
+    refused: set[int] = set()
+    for each in its:
+        if each.kind is Kind.REFUSED:
+            refused.add(each.generation)
+        elif each.kind is Kind.USED and each.generation in refused:
+            yield each.generation
 
 
 def _uses(its: Sequence[Happened], destroyed: Collection[int]) -> Iterator[str]:

@@ -32,7 +32,7 @@ def test_what_an_answer_that_was_destroyed_explains_is_no_fault(text, destroyed)
         ("i0 u0 u0 u0 c0 a0", [0], "0 was used 3 times"),
         ("i0 u0 c0 a0 u1 c1 a1 u0", [0], "0 was used after 1"),
         ("i0 u0 r0", [0], "the grant was lost with 0, whose answer had come"),
-        ("i0 u0 c0 u0 r0 u0", [0], "[0] came after the grant was lost"),
+        ("i0 u0 c0 u0 r0 u0", [0], "0 was used after it was refused"),
     ],
 )
 def test_what_may_not_happen_is_told(text, destroyed, fault):
