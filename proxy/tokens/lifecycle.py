@@ -113,7 +113,8 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
             pass
         case Asked(first=first):
             idle = not isinstance(life.errand, Flying | AuthorizationRequired)
-            asked = idle and (not first or isinstance(life.holding, Nothing))
+            # Where a request was faster and failed, the prefetch does not cut the pause short.
+            asked = idle and (not first or (isinstance(life.holding, Nothing) and isinstance(life.errand, Resting)))
             life = replace(life, asked=life.asked or asked)
         case RefusedUpstream():
             life, relay = _refused(life, event, at, policy)

@@ -10,6 +10,7 @@ import os
 from asyncio import all_tasks
 from contextlib import ExitStack
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -326,4 +327,4 @@ class Walk(RuleBasedStateMachine):
 
 
 Walk.TestCase.settings = settings(max_examples=WALKS, stateful_step_count=50, deadline=None)
-TestWalk = Walk.TestCase
+TestWalk = pytest.mark.timeout(max(180, WALKS))(Walk.TestCase)

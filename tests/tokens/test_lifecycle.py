@@ -35,6 +35,19 @@ def test_the_first_request_starts_one_renewal_and_the_next_ones_none():
     assert led.state is State.VALID
 
 
+@pytest.mark.case("T-62")
+@pytest.mark.parametrize("failure", [UNREACHABLE, INVALID_CLIENT, rate_limited(30)])
+def test_the_prefetch_does_not_cut_a_pause_short(failure):
+    led = Led()
+    led.wait()
+    led.fail(failure)
+    led.wait(waiting=False)
+    before = led.next_attempt
+    led.ask(first=True)
+
+    assert (led.started, led.next_attempt) == (1, before)
+
+
 def test_the_prefetch_is_not_needed_once_there_was_a_token():
     led = Led()
     led.first_token()
