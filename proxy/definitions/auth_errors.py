@@ -109,7 +109,6 @@ def _error_code(text: str) -> tuple[str, str] | None:
 
 
 RULE: Final = Block(
-    "rule",
     {
         "name": Key(Text("a name", _rule_name), "Label in metrics and logs; any[0], any[1] … by default."),
         "status": Key(ListOf(StatusRange(), one=True), "Statuses and ranges of statuses, such as 401 or 400-403."),
@@ -141,7 +140,6 @@ class RuleList(Kind[Sequence]):
 
 
 LONG: Final = Block(
-    "auth_errors",
     {
         "any": Key(RuleList(), "Rules of which one has to match."),
         "never": Key(RuleList(), "Rules that win over those in any."),

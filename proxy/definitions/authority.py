@@ -38,12 +38,10 @@ _SOON: Final = 30 * 86400.0  # every client has to be told to trust the next one
 _INIT: Final = "`iclient-proxy ca init` makes one"
 
 INTERCEPT: Final = Block(
-    "intercept",
     {
         "enabled": Key(Flag(), "Terminate TLS to claimed hosts, so that they get their token.", default=False),
         "ca": Key(
             Block(
-                "intercept.ca",
                 {
                     "cert": Key(
                         Text("the path of a PEM file"),

@@ -87,7 +87,6 @@ def _host_claim(text: str) -> tuple[str, str] | None:
 
 
 CONNECTION: Final = Block(
-    "connection",
     {
         "iclient": Key(
             IClientRef(),
@@ -119,7 +118,6 @@ CONNECTION: Final = Block(
         "rewrite_location": Key(Flag(), "Rewrite Location and Content-Location to the route.", default=True),
         "replay": Key(
             Block(
-                "replay",
                 {
                     "methods": Key(
                         Choice(("all", "idempotent", "never")), "Requests that may be sent again.", default="all"
@@ -136,7 +134,6 @@ CONNECTION: Final = Block(
         ),
         "timeouts": Key(
             Block(
-                "timeouts",
                 {
                     "connect": Key(Duration(), "Until the stream is open.", default="5s"),
                     "response": Key(
@@ -150,7 +147,6 @@ CONNECTION: Final = Block(
         "tls": Key(TLS, "TLS with the upstream."),
         "ping": Key(
             Block(
-                "ping",
                 {
                     "method": Key(Text("a method", _method), "Method.", default="GET"),
                     "path": Key(Text("a path", _ping_path), "Path under base_url, with its query.", default="/"),

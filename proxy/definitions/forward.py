@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _PORTS: Final = {"https": 443, "http": 80}
 
 FORWARD: Final = Block(
-    "listener.forward",
     {
         "bind": Key(BindKind(), "Address or unix socket.", default="127.0.0.1:3128"),
         "unclaimed": Key(
@@ -39,7 +38,6 @@ FORWARD: Final = Block(
         ),
         "proxy_auth": Key(
             Block(
-                "listener.proxy_auth",
                 {
                     "username": Key(Value(), "The user name.", required=True),
                     "password": Key(SecretValue(), "The password.", required=True),

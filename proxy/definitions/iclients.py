@@ -89,7 +89,6 @@ def _path(text: str) -> tuple[str, str] | None:
 
 
 ICLIENT: Final = Block(
-    "iclient",
     {
         "provider": Key(Provider(), "Preset that fills the keys here, and those of the connections that use it."),
         "api": Key(Text("the name of an API"), "Which of the provider's APIs is meant; by default its first."),

@@ -44,7 +44,6 @@ class _AlgorithmChoice(Choice):
 
 
 JWT: Final = Block(
-    "jwt",
     {
         "algorithm": Key(_AlgorithmChoice(ALGORITHMS), "Signature algorithm."),
         "secret": Key(SecretValue(), "Shared secret of HS256, HS384 and HS512."),

@@ -71,19 +71,16 @@ def _public_url(text: str) -> tuple[str, str] | None:
 
 HOST: Final = Text("a host", _host)
 LISTENER_TLS: Final = Block(
-    "listener.tls",
     {
         "cert": Key(Text("the path of a PEM file"), "Path of the certificate chain (PEM).", required=True),
         "key": Key(Text("the path of a PEM file"), "Path of the private key (PEM).", required=True),
     },
 )
 LISTENER_AUTH: Final = Block(
-    "listener.auth",
     {
         "bearer": Key(SecretValue(), "Callers send it as a bearer token."),
         "basic": Key(
             Block(
-                "listener.basic",
                 {
                     "username": Key(Value(), "The user name.", required=True),
                     "password": Key(SecretValue(), "The password.", required=True),
@@ -98,7 +95,6 @@ LISTENER_AUTH: Final = Block(
     exclusive=True,
 )
 REVERSE: Final = Block(
-    "listener.reverse",
     {
         "bind": Key(BindKind(), "Address or unix socket.", default="127.0.0.1:7480"),
         "allowed_hosts": Key(ListOf(HOST), "Further values of Host that are answered.", default=[]),
@@ -108,7 +104,6 @@ REVERSE: Final = Block(
     },
 )
 ADMIN: Final = Block(
-    "listener.admin",
     {
         "bind": Key(BindKind(), "Address or unix socket.", default="127.0.0.1:7489"),
         "public_url": Key(Text("a URL", _public_url), "Under which browsers reach this listener.", nullable=True),
@@ -117,7 +112,6 @@ ADMIN: Final = Block(
     },
 )
 LISTENERS: Final = Block(
-    "listeners",
     {
         "reverse": Key(
             OrFalse(OneOrMany(REVERSE)), "Where applications call routes; one listener or a list, false closes it."

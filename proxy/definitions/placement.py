@@ -46,11 +46,9 @@ def _parameter(text: str) -> tuple[str, str] | None:
 
 
 SEND_TOKEN_VIA: Final = Block(
-    "send_token_via",
     {
         "header": Key(
             Block(
-                "header",
                 {
                     "name": Key(Text("a field name", header_fault), "Header name.", default="Authorization"),
                     "scheme": Key(
@@ -63,7 +61,7 @@ SEND_TOKEN_VIA: Final = Block(
             "The token goes into this header.",
         ),
         "query": Key(
-            Block("query", {"name": Key(Text("a parameter name", _parameter), "Parameter name.", required=True)}),
+            Block({"name": Key(Text("a parameter name", _parameter), "Parameter name.", required=True)}),
             "The token goes into this query parameter.",
         ),
     },

@@ -239,7 +239,6 @@ def _link(text: str) -> tuple[str, str] | None:
 
 
 PARAM: Final = Block(
-    "param",
     {
         "title": Key(_Verbatim(), "What it is called.", required=True),
         "help": Key(_Verbatim(), "Where to find it.", required=True),
@@ -250,16 +249,13 @@ PARAM: Final = Block(
     },
 )
 API: Final = Block(
-    "api",
     {
         "title": Key(_Verbatim(), "What it is called.", required=True),
         "iclient": Key(_Raw(), "Keys of the iClient that differ for this API."),
         **{key: Key(_Any(), f"{key} of the connection.", required=key == "base_url") for key in CONNECTION_KEYS},
     },
 )
-PRESET: Final = Block(
-    "preset",
-    {
+PRESET: Final = Block({
         "title": Key(_Verbatim(), "What it is called.", required=True),
         "category": Key(Choice((
             "accounting", "commerce", "communications", "crm", "data", "developer", "erp", "finance", "health", "hr",
@@ -272,9 +268,7 @@ PRESET: Final = Block(
         "grants": Key(_MapTo(_Raw(), tuple(GRANTS)), "Grants it offers, with what differs there.", required=True),
         "apis": Key(_MapTo(API), "Its APIs, the usual one first.", required=True),
         "token": Key(
-            Block(
-                "token",
-                {
+            Block({
                     "lifetime": Key(_Verbatim(), "How long an access token lives."),
                     "refresh_token": Key(_Verbatim(), "How long a refresh token lives, and whether it changes."),
                 },

@@ -36,7 +36,6 @@ _SENT_BY: Final = {
 }
 
 REQUEST: Final = Block(
-    "request",
     {
         "method": Key(Choice(METHODS), "Method; the fields of GET and DELETE go into the query.", default="POST"),
         "url": Key(UrlText(), "Where the request goes, if not where it would go anyway."),

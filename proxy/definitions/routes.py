@@ -38,7 +38,6 @@ def _prefix(text: str) -> tuple[str, str] | None:
 
 ROUTE: Final = OrFalse(
     Block(
-        "route",
         {
             "prefix": Key(Text("a path", _prefix), "Path under which applications call; /NAME by default."),
             "strip": Key(Flag(), "Take the prefix away before the request is sent.", default=True),

@@ -33,9 +33,8 @@ _REMEDY: Final = (
     "a store on disk or in Redis is encrypted: write key: {env: NAME}, or set ICLIENT_PROXY_KEY; "
     "`iclient-proxy seal --new-key` makes a key"
 )
-_TLS: Final = Block("store.tls", {name: key for name, key in TLS.keys.items() if name != "verify"})
+_TLS: Final = Block({name: key for name, key in TLS.keys.items() if name != "verify"})
 STORE: Final = Block(
-    "store",
     {
         "kind": Key(Choice(("memory", "file", "redis")), "Where grants are kept.", default="memory"),
         "path": Key(Value(), "file: folder of the grants; null: grants below state_dir.", nullable=True),

@@ -86,7 +86,7 @@ class Span(Kind[Any]):
             "min": Key(duration, "The first one.", default=self.default[0]),
             "max": Key(duration, "The last one.", default=self.default[1]),
         }
-        return Block("span", keys)
+        return Block(keys)
 
     def read(self, node: Node, reading: Reading) -> Any:  # noqa: ANN401 Fields, or nothing where it raises
         fields = self.block().read(node, reading)
@@ -108,7 +108,6 @@ def _default(node: Node, text: str) -> Scalar:
 
 
 LIMITS: Final = Block(
-    "limits",
     {
         "head_timeout": Key(Duration(), "Until the head of a request is complete.", default="10s"),
         "body_idle": Key(Duration(), "Between two pieces of a request body.", default="30s"),
@@ -149,7 +148,6 @@ LIMITS: Final = Block(
 )
 
 TOP: Final = Block(
-    "top",
     {
         "version": Key(Only(1, later=False), "Version of this format.", default=1),
         "workers": Key(Only(1, later=True), "Worker processes.", default=1),
@@ -162,7 +160,6 @@ TOP: Final = Block(
         "allow_inline_secrets": Key(Flag(), "Secrets may stand in the file.", default=False),
         "defaults": Key(
             Block(
-                "defaults",
                 {
                     "iclient": Key(ICLIENT, "Under every iClient."),
                     "connection": Key(CONNECTION, "Under every connection."),
@@ -175,7 +172,6 @@ TOP: Final = Block(
         "store": Key(STORE, "Token store."),
         "log": Key(
             Block(
-                "log",
                 {
                     "level": Key(
                         Choice(("debug", "info", "warning", "error")), "Least level that is written.", default="info"
@@ -190,7 +186,6 @@ TOP: Final = Block(
         ),
         "shutdown": Key(
             Block(
-                "shutdown",
                 {
                     "drain_delay": Key(Duration("0s", "1h"), "Goes on accepting for this long.", default="5s"),
                     "grace": Key(Duration("0s", "24h"), "Then exchanges may take this long to end.", default="25s"),

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from proxy.definitions.notation.reading import Reading
 
 TLS: Final = Block(
-    "tls",
     {
         "ca": Key(
             Certificates(),

@@ -28,7 +28,6 @@ class Values(Kind[tuple[str, ...]]):
 
 
 TOKEN_EXCHANGE: Final = Block(
-    "token_exchange",
     {
         "subject_token": Key(
             Rotated(), "Token that is exchanged; a file is read again for each request.", required=True

@@ -302,6 +302,7 @@ async def test_a_client_that_leaves_the_last_bytes_unread_is_not_waited_for_fore
         return case.stage.process.open_files() <= at_rest
 
     await eventually("no stream left to a client that does not read", gone)
+    assert await gone()
 
 
 def _size_asked(request: Request) -> int:

@@ -6,7 +6,6 @@ import pytest
 from proxy.cli.verbs import VERBS
 from proxy.definitions.grants import GRANTS
 from proxy.definitions.load import load
-from proxy.definitions.notation.later import LATER_CHOICES
 from proxy.tokens.states import State, diagram
 from tests.house import tree
 
@@ -100,14 +99,10 @@ def test_every_file_that_the_architecture_names_exists():
     assert [name for name in named if not (tree.ROOT / "proxy" / name).is_file()] == []
 
 
-def test_no_capability_is_called_missing_that_works_or_working_that_is_refused():
-    """What the loader refuses as not supported yet, the README may not promise."""
-    works, _, missing = README.partition("## What works today")[2].partition("## What does not work yet")
-    later = LATER_CHOICES.get("grant_type", frozenset())
+def test_every_grant_has_its_place_in_the_readme():
+    works = README.partition("## What works today")[2].partition("## What does not work yet")[0]
 
     assert [grant for grant in GRANTS if f"`{grant}`" not in works] == []
-    assert [grant for grant in later if f"`{grant}`" in works] == []
-    assert [grant for grant in later if f"`{grant}`" not in missing] == []
 
 
 def test_every_command_has_its_place_in_the_readme():

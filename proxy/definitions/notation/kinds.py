@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from proxy.definitions.notation.later import LATER_CHOICES
 from proxy.definitions.notation.nodes import Node, Scalar, described, shown
 from proxy.definitions.notation.spelling import hint
 
@@ -206,21 +205,15 @@ class Size(Kind[int]):
 
 @dataclass(frozen=True)
 class Choice(Kind[str]):
-    """One of a few words, by source text: `off` is the word, not a boolean. `key` names its row in `later`."""
+    """One of a few words, by source text: `off` is the word, not a boolean."""
 
     choices: tuple[str, ...]
-    key: str = ""
 
     def read(self, node: Node, reading: Reading) -> str:
         text = scalar(node, reading, f"one of {', '.join(self.choices)}").text
         if text in self.choices:
             return text
-        later = LATER_CHOICES.get(self.key, frozenset())
-        if text in later:
-            raise reading.refused(
-                node, "not_supported_yet", f"{shown(text)} is not supported yet; use {' or '.join(self.choices)}"
-            )
-        guess = hint(text, self.choices) or hint(text, sorted(later))
+        guess = hint(text, self.choices)
         raise reading.refused(node, "unknown_value", f"{shown(text)} is not one of {', '.join(self.choices)}{guess}")
 
     def schema(self) -> dict[str, Any]:

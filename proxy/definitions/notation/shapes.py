@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxy.definitions.notation.kinds import Kind
-from proxy.definitions.notation.later import HARMLESS, LATER_KEYS, not_yet
 from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, shown
 from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.spelling import hint
@@ -55,9 +54,8 @@ class Fields:
 
 @dataclass(frozen=True)
 class Block(Kind[Fields]):
-    """A mapping with known keys. `name` is its row in `later`; `exclusive` blocks are replaced, not merged."""
+    """A mapping with known keys; `exclusive` blocks are replaced, not merged."""
 
-    name: str
     keys: dict[str, Key]
     exclusive: bool = False
     doc: str = ""
@@ -72,7 +70,8 @@ class Block(Kind[Fields]):
                 continue
             key = self.keys.get(name)
             if key is None:
-                broken |= self._unknown(name, child, reading)
+                self._refuse(name, child, reading)
+                broken = True
                 continue
             if key.nullable and isinstance(child, Scalar) and child.is_null:
                 continue
@@ -87,17 +86,10 @@ class Block(Kind[Fields]):
                 broken = True
         return Fields(mapping, values, nodes, broken)
 
-    def _unknown(self, name: str, node: Node, reading: Reading) -> bool:
-        later = LATER_KEYS.get(self.name, frozenset())
-        if name in later:
-            if isinstance(node, Scalar) and node.plain and node.text in HARMLESS.get(name, ()):
-                return False
-            reading.fault(node, "not_supported_yet", not_yet(name))
-            return True
-        guess = hint(name, self.keys) or hint(name, sorted(later))
+    def _refuse(self, name: str, node: Node, reading: Reading) -> None:
+        guess = hint(name, self.keys)
         advice = guess or f"; known here: {', '.join(self.keys)}" if len(self.keys) <= 12 else guess
         reading.fault(node, "unknown_key", f"unknown key {shown(name)}{advice}")
-        return True
 
     def merge(self, under: Node, over: Node) -> Node:
         if self.exclusive or not isinstance(under, Mapping) or not isinstance(over, Mapping):
