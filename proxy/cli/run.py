@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from proxy.cli.where import definitions_at
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run until told to stop; returns the exit status."""
+    # Until there is a loop: process 1 of a container gets no signal that it has no handler for.
+    signal.signal(signal.SIGTERM, _leave)
     parser = ArgumentParser(
         "iclient-proxy run",
         description="Run the proxy until SIGTERM or Ctrl-C.",
@@ -30,6 +33,10 @@ def main(argv: Sequence[str]) -> int:
     from proxy.runtime.run import run
 
     return run(paths)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _import_structlog_alone() -> None:

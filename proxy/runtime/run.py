@@ -11,7 +11,7 @@ import resource
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -50,9 +50,6 @@ def run(paths: Sequence[Path]) -> int:
     """
     hung_up: list[int] = []  # a SIGHUP before there is a loop must not end the process
     signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
-    # Until there is a loop: process 1 of a container gets no signal that it has no handler for.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
     environ = dict(os.environ)  # reloads see what the start saw
     clock = SystemClock()
 
@@ -69,10 +66,6 @@ def run(paths: Sequence[Path]) -> int:
     finally:
         logs.close()
     return 0
-
-
-def _leave(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(0)
 
 
 def _keep_large_blocks() -> None:
