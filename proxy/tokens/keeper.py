@@ -21,7 +21,7 @@ from proxy.tokens.hearing import Hearing
 from proxy.tokens.journal import Journal
 from proxy.tokens.late import Late
 from proxy.tokens.lease import Moment
-from proxy.tokens.lifecycle import awaits_verdict, is_known, next_start, step, wake_at
+from proxy.tokens.lifecycle import awaits_verdict, is_known, next_start, step, undisturbed_until, wake_at
 from proxy.tokens.renewal import STORE_UNAVAILABLE, event_of
 from proxy.tokens.snapshot import snapshot
 from proxy.tokens.states import (
@@ -36,7 +36,6 @@ from proxy.tokens.states import (
     Looked,
     RefusedUpstream,
     Regained,
-    Resting,
     Revoked,
     holds,
     last_failure,
@@ -305,13 +304,8 @@ class Keeper:
             self._tasks.add(self._flight)
             self._flight.add_done_callback(self._tasks.discard)
         held = holds(self._life)
-        if held is None:
-            self._token, self._until = None, -math.inf
-        else:
-            # Once a renewal is in hand, or the timer will begin one, only the token's end matters.
-            resting = isinstance(self._life.errand, Resting)
-            first = held.due if resting and not (self._used and held.due.passed(at)) else held.unusable
-            self._token, self._until = held.token, first.wall
+        self._token = held.token if held is not None else None
+        self._until = undisturbed_until(self._life, at, used=self._used)
         self.unproven = awaits_verdict(self._life)
         self._attend(at)
         return actions

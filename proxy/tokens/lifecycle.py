@@ -57,7 +57,7 @@ def awaits_verdict(life: Life) -> bool:
 
 
 def next_start(life: Life, policy: Policy, *, waiting: bool) -> float:
-    """Return when the next renewal may begin (monotonic); infinite: not by itself."""
+    """Return when the next renewal may begin (monotonic); infinite: not by itself. `waiting`: there are requests."""
     floor = life.begun + policy.floor
     match life.errand:
         case Resting():
@@ -79,7 +79,7 @@ def next_renewal(life: Life, at: Moment, policy: Policy, demand: Demand) -> floa
     if isinstance(life.errand, Flying):
         return math.inf
     if _renewal_is_wanted(life, at, policy, demand):
-        return next_start(life, policy, waiting=demand.waiting)
+        return next_start(life, policy, waiting=demand.waiting or demand.used)
     held = holds(life)
     due = math.inf if held is None or held.due.passed(at) else held.due.monotonic
     return min(due, _lapses(life, policy))
@@ -99,6 +99,25 @@ def is_known(life: Life, event: Landed | Failed, generation: int) -> bool:
     if life.generation == generation or isinstance(life.holding, Nothing):
         return False
     return isinstance(event, Failed) or life.holding.lease.token.value == event.value
+
+
+def undisturbed_until(life: Life, at: Moment, *, used: bool) -> float:
+    """Return until when (wall) the token may be taken without a look at the life; -inf: not at all.
+
+    `used`: a request has taken it since the last renewal.
+    """
+    held = holds(life)
+    if held is None:
+        return -math.inf
+    match life.errand:
+        case Resting():
+            # Once it is due and used, the timer begins the renewal, and only the token's end matters.
+            return held.unusable.wall if used and held.due.passed(at) else held.due.wall
+        case BackingOff():
+            # The next attempt comes sooner for who uses it.
+            return held.unusable.wall if used else -math.inf
+        case _:
+            return held.unusable.wall
 
 
 # ------------------------------------------------------------------------------------------------------------- moving
@@ -138,7 +157,7 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
     if (
         isinstance(errand, Resting | BackingOff | Braked)
         and _renewal_is_wanted(life, at, policy, demand)
-        and at.monotonic >= next_start(life, policy, waiting=demand.waiting)
+        and at.monotonic >= next_start(life, policy, waiting=demand.waiting or demand.used)
     ):
         return replace(life, errand=Flying(errand), begun=at.monotonic, asked=False), (*actions, Action.START)
     return life, actions
@@ -266,7 +285,10 @@ def _failed(life: Life, failure: Failure, at: Moment, policy: Policy) -> Life:
             # Every second pause makes up for the one before: spread is kept, but no run of luck makes a burst of them.
             chance = 1 - before.chance if isinstance(before, BackingOff) and failures % 2 == 1 else at.chance
             slow = remedy is Remedy.ANOTHER_GRANT
-            rest = pause(policy, now=now, step=failures, chance=chance, slow=slow, retry_after=failure.retry_after)
+            rest = pause(
+                policy, begun=life.begun, now=now, step=failures, chance=chance, slow=slow,
+                retry_after=failure.retry_after,
+            )  # fmt: skip
             return replace(life, errand=BackingOff(failure, failures + 1, rest, chance))
         case _:
             assert_never(failure.remedy)

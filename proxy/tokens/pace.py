@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from proxy.tokens.lease import Ahead
 
-# While requests wait, no attempt is further away than this: a recovered server must be noticed within their patience.
-LONGEST_WITH_WAITERS: Final = 10.0
+# While there are requests, no attempt is further away than this: a recovered server must be noticed within the patience
+# of those that wait, and long before a token that still serves has come to its end.
+LONGEST_WITH_REQUESTS: Final = 10.0
 # `invalid_grant` on a grant that needs no refresh token rarely heals by itself: this times the longest back-off.
 SLOW_FACTOR: Final = 10
 # Three wrong passwords in an hour, and no more until someone acts: accounts are locked after five or so.
@@ -47,7 +48,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """When the next attempt may begin (monotonic): `eager` while requests wait, else `lazy`; `asked` for an operator.
+    """When the next attempt may begin (monotonic): `eager` with requests, `lazy` without, `asked` for an operator.
 
     Neither comes before what the server asked for by `Retry-After`.
     """
@@ -58,17 +59,28 @@ class Pause:
 
 
 def pause(
-    policy: Policy, *, now: float, step: int, chance: float, slow: bool = False, retry_after: float | None = None
+    policy: Policy,
+    *,
+    begun: float,
+    now: float,
+    step: int,
+    chance: float,
+    slow: bool = False,
+    retry_after: float | None = None,
 ) -> Pause:
-    """Return the pause after the failure number `step` (0, 1, …) in a row: equal jitter, half fixed and half random."""
+    """Return the pause after the failure number `step` (0, 1, …) in a row: equal jitter, half fixed and half random.
+
+    It runs from when the attempt had `begun`: one that was not answered for long has been a pause itself. What the
+    server asks for runs from its answer.
+    """
     jitter = 0.5 + 0.5 * chance
     least, most = (
         (policy.backoff_max, SLOW_FACTOR * policy.backoff_max) if slow else (policy.backoff_min, policy.backoff_max)
     )
     lazy = doubled(least, most, step) * jitter
-    eager = lazy if slow else doubled(least, min(most, LONGEST_WITH_WAITERS), step) * jitter
+    eager = lazy if slow else doubled(least, min(most, LONGEST_WITH_REQUESTS), step) * jitter
     server = 0.0 if retry_after is None else retry_after * (1 + RETRY_AFTER_SPREAD * chance)
-    return Pause(now + max(eager, server), now + max(lazy, server), now + server)
+    return Pause(max(begun + eager, now + server), max(begun + lazy, now + server), now + server)
 
 
 def doubled(least: float, most: float, step: int) -> float:

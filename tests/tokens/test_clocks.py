@@ -203,7 +203,7 @@ def test_tokens_that_always_come_too_late_are_asked_for_once_a_step():
         last.cancel()
 
         assert {task.exception().problem.code for task in refused} == {"token_expired_on_arrival"}
-        assert all(later.at - earlier.at >= 2.5 for earlier, later in pairwise(play.endpoint.asked))
+        assert all(later.at - earlier.at >= 2 for earlier, later in pairwise(play.endpoint.asked))
         assert len(play.endpoint.asked) < 40
 
 
