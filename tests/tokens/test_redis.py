@@ -488,6 +488,19 @@ async def test_an_empty_server_in_its_place_gets_everything_back(server, replica
     assert (await server.command("HGET", KEY, "version")) == b"1"
 
 
+async def test_who_is_about_to_use_a_refresh_token_is_told_that_the_server_lost_something(server, process):
+    """Nothing is announced on what it has left: another replica may know the successor."""
+    one, other = stored(process()), stored(process())
+    await one.save(Stored(1, GRANT))
+    await other.load()
+    await one.save(Stored(2, NEXT, TOKEN))
+    await server.replace()
+
+    assert await other.save(Stored(2, GRANT, None, "digest")) is False
+    found = await asyncio.gather(other.load(), one.load())
+    assert found == [Stored(2, NEXT, TOKEN)] * 2
+
+
 async def test_what_others_saved_meanwhile_is_not_overwritten_by_what_is_older(process):
     one, other = stored(process()), stored(process())
     await one.save(Stored(1, GRANT))

@@ -39,7 +39,7 @@ _GO: Final = 25
 _PAUSE: Final = 0.02
 # A server that was away may have lost what another replica alone knows. That one finds it within a second and writes
 # back at once; before it could, in seconds, nobody uses a refresh token that may have been used.
-_SETTLING: Final = 2.0
+_SETTLING: Final = 3.0
 # Seconds that the end of the process waits for what is not saved yet.
 _LAST: Final = 2.0
 
@@ -134,25 +134,33 @@ class GrantServer:
     # ------------------------------------------------------------------------------------------------ one connection
 
     async def load(self, name: str, mark: str) -> Stored:
-        """Return what there is of a connection with that fingerprint. Raises `StoreUnavailable`."""
-        async with self._locks[name]:
-            while True:
-                version, record = await self._read(name, mark)
-                known = self._known.get(name)
-                if known is None or known.fingerprint != mark:
-                    break
-                if known.stored.version <= version:
-                    self._unwritten.discard(name)
-                    if name in self._records.unreadable:
-                        record = Record(mark, replace(known.stored, version=version))  # the next save repairs it
-                    break
-                if await self._give_again(name, known):
-                    record = known
-                    break
-            if record is None:
-                return Stored(version)
-            self._known[name] = record
-            return self._records.ours(record.stored)
+        """Return what there is of a connection with that fingerprint. Raises `StoreUnavailable`.
+
+        Where the server turns out to have lost something, this takes until all could let it have what they know.
+        """
+        while True:
+            async with self._locks[name]:
+                found = await self._found(name, mark)
+            if found is not None:
+                return found
+            await self.turns.settled()
+
+    async def _found(self, name: str, mark: str) -> Stored | None:
+        """Return what the server has, None where it had lost what is known here."""
+        version, record = await self._read(name, mark)
+        known = self._known.get(name)
+        if known is not None and known.fingerprint == mark:
+            if known.stored.version > version:
+                unwritten = name in self._unwritten
+                kept = await self._give_again(name, known)
+                return self._records.ours(known.stored) if kept and unwritten else None
+            self._unwritten.discard(name)
+            if name in self._records.unreadable:
+                record = Record(mark, replace(known.stored, version=version))  # the next save repairs it
+        if record is None:
+            return Stored(version)
+        self._known[name] = record
+        return self._records.ours(record.stored)
 
     async def save(self, name: str, record: Record) -> bool:
         """Keep a record, if it is newer than what there is. Raises `StoreUnavailable`: then it is saved later."""
@@ -161,7 +169,10 @@ class GrantServer:
             before = self._known.get(name)
             self._known[name] = record
             self._unwritten.add(name)
-            if await self._write(name, record):
+            follows = await self._write(name, record)
+            if follows is not None:
+                if follows < record.stored.version - 1:
+                    self.turns.wait_until_settled(_SETTLING)  # it fell back
                 return True
             self._unwritten.discard(name)
             if before is not None:
@@ -178,24 +189,27 @@ class GrantServer:
         version = version_of(written)
         return version, self._records.read(name, mark, version, newest, previous)
 
-    async def _write(self, name: str, record: Record) -> bool:
+    async def _write(self, name: str, record: Record) -> int | None:
+        """Return the version that this one follows, None where there is a newer one."""
         data = self._records.sealed(name, record)
         aside = int(name in self._records.unreadable)
         # What only says that a request is about to be made is of no use to others.
         channel = "" if record.stored.intent else self._channel
         message = Message(self._sender, SAVED, name).text()
-        arguments = (record.stored.version, mark_of(record.fingerprint), data, aside, channel, message)
-        if not await self._link.ask("save", "EVAL", SAVE, 1, self._key(name), *arguments, write=True):
-            return False
+        follow = int(bool(record.stored.intent))
+        arguments = (record.stored.version, mark_of(record.fingerprint), data, aside, channel, message, follow)
+        follows: int = await self._link.ask("save", "EVAL", SAVE, 1, self._key(name), *arguments, write=True)
+        if not follows:
+            return None
         self._unwritten.discard(name)
         self._records.unreadable.discard(name)
-        return True
+        return follows - 1
 
     async def _give_again(self, name: str, known: Record) -> bool:
         """Write what the server has lost or never had; False: somebody was faster."""
         if name not in self._unwritten:
             self.turns.wait_until_settled(_SETTLING)  # it fell back: who knows what else it has lost?
-        kept = await self._write(name, known)
+        kept = await self._write(name, known) is not None
         if kept:
             self._log.warning("store", connection=name, outcome="written_back", version=known.stored.version)
         return kept

@@ -149,9 +149,12 @@ class Link:
 
     async def _listen(self) -> None:
         """Hear what is published, over as many streams as it takes, one after the other."""
+        time = asyncio.get_running_loop().time
         while True:
+            began = time()
             await self._going_on(self._listen_once())
-            await asyncio.sleep(_PAUSE)
+            # One that had lasted is made anew at once: a server in the place of this one may have lost something.
+            await asyncio.sleep(max(_PAUSE - (time() - began), 0))
 
     async def _listen_once(self) -> None:
         subscription: Subscription | None = None

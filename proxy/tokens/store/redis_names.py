@@ -19,16 +19,19 @@ local now = redis.call('TIME')
 local kept = redis.call('HMGET', KEYS[1], 'version', 'record', 'previous')
 return {now[1], now[2], kept[1], kept[2], kept[3]}
 """
-# Keep a record if it is newer than what there is; what cannot stand for it any more is put aside. Returns 1 if so.
+# Keep a record if it is newer than what there is; what cannot stand for it any more is put aside. One that says that a
+# refresh token is about to be used has to follow what there is at once: a server that lost something may have lost its
+# successor. Returns 0 if it is not kept, else one more than the version that it follows.
 SAVE: Final = """
 local kept = redis.call('HMGET', KEYS[1], 'version', 'mark', 'record')
 local version = kept[1]
 if not (version and #version <= 15 and string.match(version, '^[1-9]%d*$')) then version = '0' end
 if tonumber(version) >= tonumber(ARGV[1]) then return 0 end
+if ARGV[7] == '1' and tonumber(version) ~= tonumber(ARGV[1]) - 1 then return 0 end
 if kept[3] and (kept[2] ~= ARGV[2] or ARGV[4] == '1') then redis.call('HSET', KEYS[1], 'previous', kept[3]) end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'mark', ARGV[2], 'record', ARGV[3])
 if ARGV[5] ~= '' then redis.pcall('PUBLISH', ARGV[5], ARGV[6]) end
-return 1
+return tonumber(version) + 1
 """
 # The turn belongs to whoever has the nonce: only he prolongs it or gives it back.
 PROLONG: Final = """

@@ -61,6 +61,11 @@ class Turns:
         """Give no turn to anybody here for so long."""
         self._settled_at = asyncio.get_running_loop().time() + seconds
 
+    async def settled(self) -> None:
+        """Wait until turns are given again."""
+        while (rest := self._settled_at - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 it may be put off
+            await asyncio.sleep(rest)
+
     async def give_back_owed(self) -> None:
         """Give back what could not be given back when it was over."""
         for key, (name, nonce) in tuple(self._owed.items()):
@@ -81,7 +86,7 @@ class Turns:
     async def _take(self, name: str, key: str, nonce: str) -> None:
         waiters = self._waiting.setdefault(name, set())
         while True:
-            await asyncio.sleep(self._settled_at - asyncio.get_running_loop().time())
+            await self.settled()
             # Before it is asked: a message may come while the answer is on its way.
             woken = asyncio.get_running_loop().create_future()
             waiters.add(woken)
