@@ -18,7 +18,7 @@ from proxy.exchange.phase import Phase
 from proxy.exchange.policy import Next, may_replay, may_replay_ever
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.replay import HeldResponse
-from proxy.exchange.rewrite import ends_stream, request_head, response_head, upstream_target
+from proxy.exchange.rewrite import binds_stream, ends_stream, request_head, response_head, upstream_target
 from proxy.exchange.tunnel import Tunnel
 from proxy.exchange.upload import NO_UPLOAD, Upload
 from proxy.problem import PROBLEMS, PROXY_NAME, answer
@@ -189,7 +189,7 @@ class Exchange:
         if self._own_credential:
             self._token = None
         self._record.attempts += 1
-        stream = self._aim.streams.take()
+        stream = self._aim.streams.take(self._client)
         if stream is None:
             self._phase = _STREAM
             self._aim.streams.open(self)
@@ -216,6 +216,7 @@ class Exchange:
             head_only=head.method == b"HEAD",
             decode=head.version == 0,
             trailers=head.fields.trailers,
+            owner=self._client if head.fields.authorization and binds_stream(data) else None,
         )
 
     def upload_blocked(self, *, on: bool) -> None:

@@ -66,8 +66,8 @@ class Waiter(Protocol):
 class Streams(Protocol):
     """The streams to one origin."""
 
-    def take(self) -> Stream | None:
-        """Return an idle stream that is still open."""
+    def take(self, owner: object) -> Stream | None:
+        """Return an idle stream that is still open, first of all one that is bound to `owner`."""
         ...
 
     def open(self, waiter: Waiter) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _DOT_SEGMENT: Final = re.compile(rb"(?:/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:/|\\|;|%2f|%5c|%3b|$)", re.IGNORECASE)
 _EXPECTS_A_LENGTH: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 _UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: "
+# They authenticate the stream, not the request (RFC 4559 §6, MS-NLMP §1.3.1), and stand in the head, before any body.
+_BINDING: Final = re.compile(rb"\r\nauthorization:[ \t]*(?:ntlm|negotiate)(?![^ \t\r])", re.IGNORECASE)
 _TRAILERS: Final = b"TE: trailers\r\nConnection: TE\r\n"
 
 
@@ -88,6 +90,11 @@ def request_head(
     method = head.method
     framing = b"\r\n" if fields.ordinary and method == b"GET" else _framing(head) + b"\r\n"
     return b"".join((method, b" ", target, b" HTTP/1.1", lines, added, aim.lines, framing))
+
+
+def binds_stream(request: bytes) -> bool:
+    """Whether this request to an upstream signs its stream in: others must never be sent on that one."""
+    return _BINDING.search(request) is not None
 
 
 def _without_hop(aim: Aim, head: RequestHead, *, strip_authorization: bool) -> tuple[bytes, bytes]:

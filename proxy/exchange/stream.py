@@ -125,7 +125,18 @@ class Stream(TunnelStream, Protocol):
     """One upstream stream, lent to one exchange at a time."""
 
     def begin(
-        self, consumer: Uploader, data: bytes, *, complete: bool, head_only: bool, decode: bool, trailers: bool
+        self,
+        consumer: Uploader,
+        data: bytes,
+        *,
+        complete: bool,
+        head_only: bool,
+        decode: bool,
+        trailers: bool,
+        owner: object | None,
     ) -> None:
-        """Write the beginning of a request; `complete` when it is all of it."""
+        """Write the beginning of a request; `complete` when it is all of it.
+
+        With an `owner` the stream is lent to that one alone from now on.
+        """
         ...

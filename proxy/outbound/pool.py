@@ -59,8 +59,8 @@ class Pool:
     """The streams of one connection; fills the exchange's port `Streams`."""
 
     __slots__ = (
-        "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_resumes", "_retired", "_waiting",
-        "deadline", "head_limits", "name", "session", "sweep", "timeouts",
+        "_bound", "_dialler", "_dials", "_idle", "_idle_limit", "_limit", "_live", "_loop", "_resumes", "_retired",
+        "_waiting", "deadline", "head_limits", "name", "session", "sweep", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,7 @@ class Pool:
         self._loop = loop
         self._dialler = dialler
         self._idle: list[Upstream] = []
+        self._bound: dict[object, Upstream] = {}  # at rest, by whose credential they were opened with
         self._idle_limit = upstream_idle
         self._limit = limit
         self._resumes = dialler.is_tls
@@ -94,9 +95,11 @@ class Pool:
 
     # The exchange's port
 
-    def take(self) -> Upstream | None:
-        """Return the stream that rested least, if it is still open."""
+    def take(self, owner: object) -> Upstream | None:
+        """Return the stream that is bound to `owner`, else the one that rested least, if it is still open."""
         idle = self._idle
+        if self._bound and (bound := self._bound.pop(owner, None)) is not None:
+            idle.append(bound)
         while idle:
             stream = idle.pop()
             if stream.usable():
@@ -130,6 +133,8 @@ class Pool:
         self.sweep.members.discard(stream)
         if stream in self._idle:
             self._idle.remove(stream)
+        elif self._bound and self._bound.get(stream.owner) is stream:
+            del self._bound[stream.owner]
         if stream in self._live:  # a stream that never got through its handshake is freed by its dial
             self._live.discard(stream)
             self._limit.free()
@@ -145,6 +150,9 @@ class Pool:
             self.session = stream.session  # not sooner: TLS 1.3 sends the ticket after the handshake
         if self._waiting and not stream.usable():  # the end of it came with the response
             stream.discard()
+            return
+        if stream.owner is not None:
+            self._keep_bound(stream)
             return
         if self._waiting or self._idle_limit <= 0:
             self._offer(stream)
@@ -169,9 +177,12 @@ class Pool:
 
     def close_oldest(self) -> bool:
         """Close the stream that rested longest; its place is free once it is gone. Whether there was one."""
-        if not self._idle:
+        if self._idle:
+            self._idle.pop(0).discard()
+        elif self._bound:
+            self._bound.pop(next(iter(self._bound))).discard()
+        else:
             return False
-        self._idle.pop(0).discard()
         return True
 
     def expired(self) -> None:
@@ -238,9 +249,21 @@ class Pool:
             self._leave()
 
     def _close_idle(self) -> None:
-        for stream in self._idle[:]:
+        for stream in (*self._idle, *self._bound.values()):
             stream.discard()
         self._idle.clear()
+        self._bound.clear()
+
+    def _keep_bound(self, stream: Upstream) -> None:
+        """Have a stream that somebody has signed in on rest for that one alone."""
+        before = self._bound.pop(stream.owner, None)
+        if before is not None:
+            before.discard()
+        if self._idle_limit <= 0:
+            stream.discard()
+            return
+        stream.deadline = monotonic() + self._idle_limit
+        self._bound[stream.owner] = stream
 
     async def _dial(self) -> None:
         try:

@@ -56,6 +56,7 @@ class Upstream(asyncio.Protocol):
         "_tunnel",
         "_unread",
         "deadline",
+        "owner",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -79,6 +80,7 @@ class Upstream(asyncio.Protocol):
         self._keeps_alive = False
         self._trailers = False
         self.deadline = NEVER
+        self.owner: object | None = None
 
     # asyncio.Protocol
 
@@ -172,9 +174,19 @@ class Upstream(asyncio.Protocol):
     # The exchange's port
 
     def begin(
-        self, consumer: Uploader, data: bytes, *, complete: bool, head_only: bool, decode: bool, trailers: bool
+        self,
+        consumer: Uploader,
+        data: bytes,
+        *,
+        complete: bool,
+        head_only: bool,
+        decode: bool,
+        trailers: bool,
+        owner: object | None = None,
     ) -> None:
-        """Write the beginning of a request."""
+        """Write the beginning of a request; with an `owner` the stream is lent to that one alone from now on."""
+        if owner is not None:
+            self.owner = owner
         self._consumer = consumer
         self._complete = complete
         self._head_only = head_only

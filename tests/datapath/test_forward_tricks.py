@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.datapath.test_forward import application, authority, request
-from tests.support.scripts import OK_BODY
+from tests.support.scripts import OK_BODY, response
 from tests.support.stage import Case
+from tests.support.upstream import Request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,3 +82,44 @@ async def test_a_request_that_ends_here_leaves_its_record(case: Case):
 
     line = await case.stage.process.until_logged("exchange", method="OPTIONS", path=target.decode())
     assert (line["connection"], line["status"]) == ("-", 200)
+
+
+class SignsStreamsIn:
+    """A server that signs in not a request but its stream, as NTLM does: a name, a riddle, its answer."""
+
+    def __init__(self) -> None:
+        self.users: dict[int, bytes] = {}
+
+    async def answer(self, request: Request) -> None:
+        stream = request.stream.number
+        [credential] = request.values(b"authorization") or [b""]
+        if credential == b"NTLM name":
+            self.users[stream] = b""
+            await request.send(response(b"", b"WWW-Authenticate: NTLM riddle", status=b"401 Unauthorized"))
+            return
+        if credential.startswith(b"NTLM answer-of-") and self.users.get(stream) == b"":
+            self.users[stream] = credential.removeprefix(b"NTLM answer-of-")
+        user = self.users.get(stream)
+        if user:
+            await request.send(response(user))
+        else:
+            await request.send(response(b"", b"WWW-Authenticate: NTLM", status=b"401 Unauthorized"))
+
+
+async def test_a_stream_that_one_application_has_signed_in_on_serves_no_other(case: Case):
+    case.upstream.always(SignsStreamsIn().answer)
+
+    def asking(*fields: bytes) -> bytes:
+        return request(case, *fields, host=b"localhost")
+
+    clients = {user: await application(case) for user in (b"alice", b"bob")}
+    stranger = await application(case)
+    for client in clients.values():
+        assert (await client.ask(asking(b"Authorization: NTLM name"))).status == 401
+    for user, client in clients.items():
+        answered = await client.ask(asking(b"Authorization: NTLM answer-of-" + user))
+        assert (answered.status, answered.body) == (200, user)
+    for _ in range(3):
+        assert (await stranger.ask(asking())).status == 401
+        for user, client in clients.items():
+            assert (await client.ask(asking())).body == user

@@ -141,7 +141,7 @@ async def test_a_stream_at_rest_is_used_again_though_its_name_leads_elsewhere_no
         pool = Pool("-", loop, dialler, Timeouts(), limits, StreamLimit(10), Sweep(loop, monotonic), 30.0)
         stream = await waited(pool)
         pool.released(stream)
-        again = pool.take()
+        again = pool.take(None)
         with pytest.raises(Refusal) as refused:
             await waited(pool)
 
