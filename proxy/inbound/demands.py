@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from proxy.inbound.rules import Rules
     from proxy.wire.request import RequestFields, RequestHead
 
+_HOPS_DIGITS: Final = 18  # as many as a length may have; Python refuses to read thousands of them
 _CHALLENGES: Final = {"listener_auth_required": "WWW-Authenticate", "proxy_auth_required": "Proxy-Authenticate"}
 
 
@@ -27,8 +28,8 @@ def ends_here(head: RequestHead) -> bool:
     forwards = head.fields.max_forwards
     if not forwards or head.method != b"OPTIONS":
         return False
-    if not forwards.isdigit():
-        raise Refusal(PROBLEMS["bad_request"], "Max-Forwards is not a number")
+    if not forwards.isdigit() or len(forwards) > _HOPS_DIGITS:
+        raise Refusal(PROBLEMS["bad_request"], "Max-Forwards is not a number of hops")
     if int(forwards) == 0:
         return True
     head.count_down()

@@ -123,3 +123,11 @@ async def test_a_stream_that_one_application_has_signed_in_on_serves_no_other(ca
         assert (await stranger.ask(asking())).status == 401
         for user, client in clients.items():
             assert (await client.ask(asking())).body == user
+
+
+@pytest.mark.parametrize("forwards", [b"9" * 6000, b"0" * 6000, b"1" + b"0" * 20])
+async def test_a_count_of_hops_beyond_all_reason_is_refused(case: Case, forwards: bytes):
+    refused = await (await application(case)).ask(request(case, b"Max-Forwards: " + forwards, method=b"OPTIONS"))
+
+    assert (refused.status, refused.code) == (400, "bad_request")
+    assert case.upstream_requests == 0
