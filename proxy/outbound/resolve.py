@@ -12,7 +12,6 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -70,10 +69,11 @@ class Resolver:
         self._stalled_after = stalled
         self._lookup = lookup
         self._under_way: dict[_Key, asyncio.Future[_Answer | None]] = {}
-        self._queue: deque[_Key] = deque()
+        self._queue: dict[_Key, None] = {}
         # Names that stalled last time, and those of them that wait for a place.
         self._slow: dict[_Key, None] = {}
-        self._slow_queue: deque[_Key] = deque()
+        self._slow_queue: dict[_Key, None] = {}
+        self._wanted: dict[_Key, int] = {}  # by how many
         # When each lookup began; a timer for each that has not stalled yet; how many have, or are expected to.
         self._began: dict[_Key, float] = {}
         self._timers: dict[_Key, asyncio.TimerHandle] = {}
@@ -90,28 +90,42 @@ class Resolver:
         key = (host, port)
         if key not in self._under_way:
             self._under_way[key] = asyncio.get_running_loop().create_future()
-            (self._slow_queue if key in self._slow else self._queue).append(key)
+            (self._slow_queue if key in self._slow else self._queue)[key] = None
             self._start()
+        self._wanted[key] = self._wanted.get(key, 0) + 1
         try:
             # Shielded: who gives up leaves the lookup to the others, and it ends when the C library ends it.
             async with asyncio.timeout(self._patience):
                 addresses = await asyncio.shield(self._under_way[key])
         except TimeoutError as error:
             raise ResolveError(PROBLEMS["dns_timeout"], "the name was not resolved in time") from error
+        finally:
+            self._given_up(key)
         if not addresses:
             raise ResolveError(PROBLEMS["dns_error"], "the name can't be resolved")
         return addresses
+
+    def _given_up(self, key: _Key) -> None:
+        """One waits no longer: a name that nobody waits for keeps none of those behind it waiting."""
+        self._wanted[key] -= 1
+        if self._wanted[key]:
+            return
+        del self._wanted[key]
+        if key in self._queue or key in self._slow_queue:
+            self._queue.pop(key, None)
+            self._slow_queue.pop(key, None)
+            del self._under_way[key]
 
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         while self._free and self._queue and self._stalls < STALLS:
             self._free -= 1
-            key = self._queue.popleft()
+            key = _first(self._queue)
             self._timers[key] = loop.call_later(self._stalled_after, self._stalled, key)
             self._look(loop, key)
         while self._slow_queue and self._stalls < STALLS // 2:
             self._stalls += 1
-            self._look(loop, self._slow_queue.popleft())
+            self._look(loop, _first(self._slow_queue))
 
     def _look(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         self._began[key] = loop.time()
@@ -151,6 +165,12 @@ class Resolver:
         if not future.done():
             future.set_result(addresses)
         self._start()
+
+
+def _first(queue: dict[_Key, None]) -> _Key:
+    key = next(iter(queue))
+    del queue[key]
+    return key
 
 
 def _literal(host: str) -> str | None:

@@ -174,3 +174,32 @@ async def test_names_beyond_the_bound_wait_for_a_free_thread(names):
 
 async def test_the_name_service_of_the_machine_knows_localhost():
     assert set(await Resolver().resolve("localhost", 80)) & {"127.0.0.1", "::1"}
+
+
+@pytest.mark.case("F-250")
+async def test_names_that_nobody_waits_for_any_more_keep_none_of_the_others_waiting(names):
+    resolver = Resolver(lookup=names, threads=1, stalled=30)
+    leaving = [asyncio.create_task(resolver.resolve(f"stalled-{n}.example", 443)) for n in range(100)]
+    await asyncio.sleep(0)
+    staying = asyncio.create_task(resolver.resolve("api.example", 443))
+    for task in leaving:
+        task.cancel()
+    await asyncio.gather(*leaving, return_exceptions=True)
+    names.stalled.set()
+
+    assert await staying == ("192.0.2.1", "2001:db8::1")
+    assert names.asked == ["stalled-0.example", "api.example"]
+    assert await resolver.resolve("api.example", 80) == ("192.0.2.1", "2001:db8::1")
+
+
+async def test_a_name_that_some_give_up_is_still_looked_up_for_the_others(names):
+    resolver = Resolver(lookup=names, threads=1)
+    first = asyncio.create_task(resolver.resolve("stalled.example", 443))
+    one, other = (asyncio.create_task(resolver.resolve("api.example", 443)) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    first.cancel()
+    await asyncio.gather(one, first, return_exceptions=True)
+    names.stalled.set()
+
+    assert await other == ("192.0.2.1", "2001:db8::1")
