@@ -36,6 +36,7 @@ _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE | re.DO
 _SITES_MAX: Final = 1024
 _GUESSES: Final = 10.0  # wrong credentials a second
 _BAD_REQUEST: Final = PROBLEMS["bad_request"]
+_MISDIRECTED: Final = PROBLEMS["misdirected_request"]
 _BLIND_WARNINGS: Final = 1000  # hosts that are remembered, so that each is warned about once
 
 
@@ -185,6 +186,11 @@ class ForwardRules:
 
     def within(self, crossing: Crossing, head: RequestHead) -> Plan:
         """Return the plan of a request in origin form that came through this crossing. Raises `Refusal`."""
+        if self._credential is not None and crossing.passed != self._credential:
+            # A reload wants another one. 421 has clients ask on a new stream (RFC 9110 §15.5.20), where they show it.
+            raise Refusal(
+                _MISDIRECTED, "listeners.forward.proxy_auth wants another credential than that of the CONNECT"
+            )
         site = self._sites.get(crossing.prefix)
         if site is None:
             site, _ = self._first_seen(crossing.prefix + b"/")
@@ -232,7 +238,7 @@ class ForwardRules:
             user = self._user(head)
             if claimants.may_ask(user):  # the requests inside can't be asked: theirs is another server
                 raise Refusal(PROBLEMS["proxy_auth_required"], WHICH)
-            return Crossing(host, port, prefix, user, self._to_claimed, self._interceptor)
+            return Crossing(host, port, prefix, user, self._to_claimed, self._interceptor, self._credential)
         if not self._tunnels_claimed:
             raise Refusal(
                 PROBLEMS["interception_required"],

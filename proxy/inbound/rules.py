@@ -41,7 +41,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A CONNECT that may pass. `user` is the proxy user name that came with it, or empty.
+    """A CONNECT that may pass. `user` is the proxy user name that came with it, or empty, `passed` what let it in.
 
     `prefix` is what URLs behind it begin with, up to their paths, if they are https. Without `interceptor` it becomes a
     blind tunnel over one of `streams`.
@@ -53,6 +53,7 @@ class Crossing:
     user: bytes
     streams: RawStreams
     interceptor: Interceptor | None
+    passed: bytes | None = None
 
 
 class Interceptor(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import ssl
@@ -99,6 +100,29 @@ async def test_where_blind_tunnels_are_rejected_a_host_that_is_not_covered_is_re
 
     assert (refused.status, refused.code) == (403, "interception_required")
     assert case.upstream.streams == []
+
+
+@pytest.mark.case("F-267")
+async def test_a_credential_that_a_reload_takes_back_is_worth_nothing_inside_either(play: Play, tmp_path: Path):
+    def forward(password: str) -> dict[str, Any]:
+        return {"intercept": AUTHORITY.write(tmp_path), "proxy_auth": {"username": "app", "password": password}}
+
+    def showing(password: str) -> bytes:
+        return b"Proxy-Authorization: Basic " + base64.b64encode(b"app:" + password.encode())
+
+    old, new = "canary-password-before", "canary-password-after"
+    case = await play(forward=forward(old), allow_inline_secrets=True)
+    client = await inside(case, showing(old))
+    assert (await client.ask(request(case))).body == OK_BODY
+    written = tmp_path / "definitions.yaml"
+    written.write_text(written.read_text().replace(old, new))
+    case.stage.process.signal(signal.SIGHUP)
+    await case.stage.process.until_logged("reload", outcome="applied")
+
+    refused = await client.ask(request(case))
+    assert (refused.status, refused.code) == (421, "misdirected_request")
+    assert (await (await inside(case, showing(new))).ask(request(case))).body == OK_BODY
+    assert case.upstream_requests == 2
 
 
 @pytest.mark.case("F-264")
