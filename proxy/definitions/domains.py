@@ -27,8 +27,14 @@ _NOT_IN_URLS: Final = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # WHATWG "ends in a number": getaddrinfo takes 2130706433, 0x7f.1 and 127.1 for loopback.
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# Where clouds hand out credentials, beside link-local: AWS over IPv6, Alibaba, Azure's host agent.
-_METADATA: Final = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+# Where clouds hand out credentials, beside link-local: AWS over IPv6 to machines and to pods, Google over IPv6,
+# Alibaba, Azure's host agent, Oracle.
+_METADATA: Final = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    )
+)
 _METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 
 

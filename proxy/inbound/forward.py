@@ -188,9 +188,7 @@ class ForwardRules:
         """Return the plan of a request in origin form that came through this crossing. Raises `Refusal`."""
         if self._credential is not None and crossing.passed != self._credential:
             # A reload wants another one. 421 has clients ask on a new stream (RFC 9110 §15.5.20), where they show it.
-            raise Refusal(
-                _MISDIRECTED, "listeners.forward.proxy_auth wants another credential than that of the CONNECT"
-            )
+            raise Refusal(_MISDIRECTED, "proxy_auth wants another credential than that of the CONNECT")
         site = self._sites.get(crossing.prefix)
         if site is None:
             site, _ = self._first_seen(crossing.prefix + b"/")

@@ -39,7 +39,10 @@ def test_no_unclaimed_stream_goes_to_an_address_that_is_nobodys_server(address):
     assert verdict(Destinations(), address) == "destination_prohibited"
 
 
-METADATA = ["169.254.169.254", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"]
+METADATA = [
+    "169.254.169.254", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "168.63.129.16", "100.100.100.200",
+    "192.0.0.192",
+]  # fmt: skip
 
 
 @pytest.mark.case("F-247")
