@@ -21,10 +21,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test chaos bench schema lock clean
+.PHONY: help setup demo check test chaos bench schema reference docs lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 setup: $(DEV_STAMP) ## make .venv with all that development needs, from the hash-pinned locks
 
@@ -49,6 +49,12 @@ bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, hap
 
 schema: $(DEV_STAMP) ## write the JSON Schema for editors anew
 	$(BIN)/iclient-proxy schema > $(SCHEMA)
+
+reference: $(DEV_STAMP) ## write the reference pages anew: keys, commands, codes, metrics
+	$(BIN)/python -m pages
+
+docs: $(DEV_STAMP) ## build the documentation as a site, in build/site
+	$(BIN)/mkdocs build --strict
 
 UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(UPGRADE)

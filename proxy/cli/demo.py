@@ -49,7 +49,7 @@ def demo(
         signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False, soft_wrap=True)
     steps: list[Step] = []
-    with World(break_) as world, tempfile.TemporaryDirectory(prefix="iclient-proxy-demo-") as folder:
+    with World(break_, usual=keep) as world, tempfile.TemporaryDirectory(prefix="iclient-proxy-demo-") as folder:
         definition = Path(folder) / "demo.yaml"
         ports = Ports(world.api_port, world.authorization_server_port, reverse=0, admin=0)
         definition.write_text(text(ports), encoding="utf-8")
@@ -132,6 +132,11 @@ def _keep(console: Console, world: World, proxy: ProxyProcess) -> None:
         f"iclient-proxy status --admin {proxy.admin}",
         f"curl {proxy.admin}/metrics",
     )
+    console.print("For a definition of your own: API, token URL, secret of the client demo-app", style="bold")
+    console.print(f"     http://127.0.0.1:{world.api_port}")
+    console.print(f"     http://127.0.0.1:{world.authorization_server_port}/oauth/token")
+    console.print(f"     export {SECRET_VARIABLE}={world.client_secret}", markup=False)
+    console.print()
     console.print("It all goes on until Ctrl-C. In another terminal:", style="bold")
     for line in lines:
         console.print(f"     {line}", style="cyan", markup=False)

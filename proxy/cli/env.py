@@ -16,6 +16,7 @@ from proxy.cli.environment import (
     HELD,
     MOUNTED,
     PASSWORD,
+    PRELOAD,
     Note,
     Runtime,
     Trust,
@@ -192,13 +193,15 @@ def _docker(found: Way) -> Iterable[str]:
         flags.append("--network host")
     elif found.host == _HOST_GATEWAY:
         flags.append(f"--add-host {_HOST_GATEWAY}:host-gateway")
+    mounted = [(str(PRELOAD), f"{MOUNTED}/{PRELOAD.name}")]
     if trust is not None:
         inside = _inside(trust)
-        pairs = ((trust.bundle, inside.bundle), (trust.store, inside.store))
-        flags += [f"--volume {_word(f'{here}:{there}:ro')}" for here, there in pairs]
+        mounted += [(trust.bundle, inside.bundle), (trust.store, inside.store)]
         found = replace(found, trust=inside)
+    flags += [f"--volume {_word(f'{here}:{there}:ro')}" for here, there in mounted]
     variables = [line for line in lines(Runtime.DOCKER, found) if isinstance(line, Variable)]
-    flags += [f"--env {each.name}={_word(each.value)}" for each in variables]
+    # What a variable holds here is nothing to a container.
+    flags += [f"--env {each.name}={_word(each.value.replace(HELD, ''))}" for each in variables]
     return [f"{flag} \\" for flag in flags[:-1]] + flags[-1:]
 
 

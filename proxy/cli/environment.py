@@ -1,7 +1,8 @@
 """What each runtime has to be told, so that it takes its requests to the forward listener. Pure.
 
 There is no standard for these variables: which case of a name a client reads, whether it proxies loopback, where it
-looks for authorities differ from one to the next. The pages of docs/guides say what was seen at work here.
+looks for authorities differ from one to the next. The pages of docs/guides say what was seen at work here. A function
+for each runtime makes it long.
 """
 
 from __future__ import annotations
@@ -198,15 +199,20 @@ def _python(way: Way) -> Iterator[Line]:
         yield Variable("REQUESTS_CA_BUNDLE", way.trust.bundle)
 
 
-def _node(way: Way) -> Iterator[Line]:
-    yield Note(
-        "Node reads these from 22.21 and 24.5 on; for an older one a script of ours does, loaded before the program."
-    )
-    yield from _variables(way)
-    yield Variable("NODE_USE_ENV_PROXY", "1")
-    path = str(Path(__file__).with_name("preload.cjs"))
+PRELOAD: Final = Path(__file__).with_name("preload.cjs")
+
+
+def _preload(path: str) -> Iterator[Line]:
+    # Node's own way would be in the way of the script.
+    yield Variable("NODE_USE_ENV_PROXY", "0")
     script = f'"{path}"' if " " in path else path
     yield Variable("NODE_OPTIONS", f"{HELD}--require={script}")
+
+
+def _node(way: Way) -> Iterator[Line]:
+    yield Note("Node reads these late (22.21, 24.5) or in part; a script, loaded before the program, does it for all.")
+    yield from _variables(way)
+    yield from _preload(str(PRELOAD))
     if way.trust is not None:
         yield Variable("NODE_EXTRA_CA_CERTS", way.trust.bundle)
 
@@ -272,10 +278,20 @@ def _php(way: Way) -> Iterator[Line]:
 _BUNDLES: Final = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
 
 
-def _container(way: Way) -> Iterator[Line]:
-    """What any runtime in a container might read."""
-    yield from _variables(way)
+def _docker(way: Way) -> Iterator[Line]:
+    """What any runtime in a container might read; the script for Node is mounted there."""
+    yield from _container(way)
+    yield from _preload(f"{MOUNTED}/{PRELOAD.name}")
+
+
+def _k8s(way: Way) -> Iterator[Line]:
+    """The same; a script of this machine is not in a pod, so Node has to do what it can."""
+    yield from _container(way)
     yield Variable("NODE_USE_ENV_PROXY", "1")
+
+
+def _container(way: Way) -> Iterator[Line]:
+    yield from _variables(way)
     yield Variable("JAVA_TOOL_OPTIONS", _java_options(way))
     if way.trust is not None:
         for name in _BUNDLES:
@@ -293,6 +309,6 @@ _TABLE: Final[dict[Runtime, Callable[[Way], Iterator[Line]]]] = {
     Runtime.GO: _go,
     Runtime.DOTNET: _dotnet,
     Runtime.PHP: _php,
-    Runtime.DOCKER: _container,
-    Runtime.K8S: _container,
+    Runtime.DOCKER: _docker,
+    Runtime.K8S: _k8s,
 }

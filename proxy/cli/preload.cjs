@@ -1,7 +1,8 @@
 // Takes the requests of a Node.js program to the proxy that http_proxy and https_proxy name: `node --require preload.cjs`.
 //
-// Node reads these variables itself from 22.21 and 24.5 on (NODE_USE_ENV_PROXY); there this file does nothing. Older ones
-// leave it to agents, and this is one for http, https and fetch at once: it works on programs that nobody can change.
+// Node 20 reads neither. From 22.21 and 24.5 on it does with NODE_USE_ENV_PROXY=1, but then `fetch` asks for a tunnel even to
+// http:// hosts, so that no proxy can make https of it, and agents of a program's own ask no proxy at all. This is one for
+// http, https and fetch at once, in the form that proxies are asked in by everyone else.
 "use strict";
 
 const http = require("node:http");
@@ -110,9 +111,5 @@ function patchFetch() {
   });
 }
 
-const [major, minor] = process.versions.node.split(".").map(Number);
-const reads = major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
-if (!(reads && process.env.NODE_USE_ENV_PROXY === "1")) {
-  patchModules();
-  patchFetch();
-}
+patchModules();
+patchFetch();

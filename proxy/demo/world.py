@@ -15,7 +15,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs
 
-from proxy.demo.definition import CLIENT_ID
+from proxy.demo.definition import CLIENT_ID, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +125,13 @@ class Api:
 
 
 class World(AbstractContextManager["World"]):
-    """Both servers on free ports of this machine, each on threads of its own, for the length of a `with`."""
+    """Both servers on ports of this machine, each on threads of its own, for the length of a `with`.
 
-    def __init__(self, breakage: Breakage = Breakage.NOTHING) -> None:
+    The ports are any free ones; with `usual` those of `config/demo.yaml`, as far as nobody has them.
+    """
+
+    def __init__(self, breakage: Breakage = Breakage.NOTHING, *, usual: bool = False) -> None:
+        self._ports = Ports() if usual else Ports(api=0, authorization_server=0)
         self.client_secret = secrets.token_urlsafe(24)
         self.authorization_server = AuthorizationServer(self.client_secret, breakage)
         self.api = Api(self.authorization_server, breakage)
@@ -136,10 +140,10 @@ class World(AbstractContextManager["World"]):
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
-        self.api_port = self._running.enter_context(_Server(self.api.answer)).server_port
-        self.authorization_server_port = self._running.enter_context(
-            _Server(self.authorization_server.answer)
-        ).server_port
+        api = _server(self.api.answer, self._ports.api)
+        self.api_port = self._running.enter_context(api).server_port
+        authorization_server = _server(self.authorization_server.answer, self._ports.authorization_server)
+        self.authorization_server_port = self._running.enter_context(authorization_server).server_port
         return self
 
     def __exit__(
@@ -148,15 +152,22 @@ class World(AbstractContextManager["World"]):
         self._running.close()
 
 
+def _server(answer: Callable[[Asked], Reply], port: int) -> _Server:
+    try:
+        return _Server(answer, port)
+    except OSError:
+        return _Server(answer, 0)
+
+
 class _Server(ThreadingHTTPServer):
-    """Serves one `answer` on a free port; idle streams do not keep it from closing."""
+    """Serves one `answer` on `port` (0: a free one); idle streams do not keep it from closing."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, answer: Callable[[Asked], Reply]) -> None:
+    def __init__(self, answer: Callable[[Asked], Reply], port: int) -> None:
         self.answer = answer
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def __enter__(self) -> Self:
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="demo server", daemon=True).start()
@@ -185,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         asked = Asked(self.command, self.path, self.headers.get("Authorization"), body)
         reply = self.server.answer(asked)
-        content = json.dumps(reply.content).encode()
+        content = json.dumps(reply.content).encode() + b"\n"  # curl leaves the prompt on a line of its own
         self.send_response(reply.status)
         for name, value in (*reply.fields, ("Content-Type", "application/json"), ("Content-Length", len(content))):
             self.send_header(name, str(value))

@@ -1,7 +1,7 @@
 """Where streams may go: names before they are looked up, and each address that is about to be dialled. Pure.
 
-An address is judged together with every IPv4 address that it carries inside (RFC 4291 mapped, RFC 6052 NAT64, RFC 3056
-6to4, RFC 4380 Teredo): a network that translates would lead there.
+An address is judged together with every IPv4 address that it carries inside (RFC 4291 mapped and compatible, RFC 6052
+NAT64, RFC 2765 translated, RFC 3056 6to4, RFC 4380 Teredo): a network that translates would lead there.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# RFC 6052 §2.1 and RFC 8215: the last 32 bits are an IPv4 address.
-_NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+# RFC 6052 §2.1, RFC 8215, RFC 2765 §2.1 and RFC 4291 §2.5.5.1: the last 32 bits are an IPv4 address.
+_TRANSLATED: Final = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")),
+)
+_NO_CARRIERS: Final = 0xFFFF  # `::`, `::1` and what is as low: no translator leads anywhere from there
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122 §3.2.1.3; Linux takes 0.0.0.0 for itself
 _BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
 
@@ -128,7 +131,7 @@ def _faces(address: Address) -> Iterator[Address]:
             yield address.sixtofour
         if address.teredo is not None:
             yield from address.teredo
-        if any(address in network for network in _NAT64):
+        if int(address) > _NO_CARRIERS and any(address in network for network in _TRANSLATED):
             yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     else:
         yield address

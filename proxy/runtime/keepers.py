@@ -83,6 +83,7 @@ def keeper_for(
         pause=limits.backoff.min,
         before=before.counters if before is not None else None,
         lock=same.issuer.lock if same is not None else None,
+        outlived=stored is not None,
     )
     return Keeper(
         connection.name,

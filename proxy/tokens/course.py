@@ -6,7 +6,6 @@ before it is used, and whoever finds in the store that somebody was faster goes 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -270,17 +269,20 @@ class Course:
     async def _settled(self, attempt: Attempt, stored: Stored) -> Renewal | None:
         """Save what a renewal brought; return the token of another replica that took the turn meanwhile and has one."""
         ledger = self._ledger
-        with suppress(StoreUnavailable):
-            for _ in range(SAVES):
-                if await self._save(attempt, stored) or ledger.stale(attempt):
-                    break
-                # Our turn was over before we were. If all that another one has saved is what he is about to do, or that
-                # his attempt failed, we have what he lacks; what he has got is what everybody goes on with.
+        for _ in range(SAVES):
+            if await self._save(attempt, stored) or ledger.stale(attempt):
+                break
+            # Our turn was over before we were. If all that another one has saved is what he is about to do, or that his
+            # attempt failed, we have what he lacks; what he has got is what everybody goes on with.
+            try:
                 kept = await ledger.load()
-                if (renewal := self.adopted(attempt)) is not None:
-                    return renewal
-                if kept.revoked:
-                    attempt.epoch -= 1  # stale: it was given back while this was on its way
-                    break
-                attempt.version = kept.version
+            except StoreUnavailable:
+                attempt.version += 1  # nobody can tell what he has: this is kept until the store is back, behind his
+                continue
+            if (renewal := self.adopted(attempt)) is not None:
+                return renewal
+            if kept.revoked:
+                attempt.epoch -= 1  # stale: it was given back while this was on its way
+                break
+            attempt.version = kept.version
         return None

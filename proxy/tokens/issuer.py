@@ -73,7 +73,7 @@ class Issuer:
     """The token requests of one connection. `limit` is in bytes, `pause` the first one between revocations, seconds.
 
     `before`: the counters of the connection before a reload changed it; they go on. `lock` is shared by those who renew
-    the same grant in this process.
+    the same grant in this process. `outlived`: the store keeps the grant when the connection goes.
     """
 
     def __init__(
@@ -90,8 +90,10 @@ class Issuer:
         pause: float,
         before: TokenCounters | None = None,
         lock: asyncio.Lock | None = None,
+        outlived: bool = False,
     ) -> None:
         self.store = store
+        self._outlived = outlived
         self.lock = lock or asyncio.Lock()
         self.counters = counters(connection.name, iclient.grant_type, before)
         self._connection = connection
@@ -138,6 +140,11 @@ class Issuer:
     def refreshable(self) -> bool:
         """A refresh token is held, as far as is known without asking the store."""
         return self._ledger.granted.refresh_token is not None
+
+    @property
+    def leaves_a_grant(self) -> bool:
+        """The store has a grant of this connection for whoever asks next: it comes back, or other replicas have it."""
+        return self._outlived and (self.refreshable or self._iclient.grant_type in BROUGHT)
 
     @property
     def revoked_elsewhere(self) -> bool:
@@ -225,9 +232,10 @@ class Issuer:
 
     # ----------------------------------------------------------------------------------------------------- revoking
 
-    def abandon(self) -> None:
-        """Let all that is under way be stale when it ends."""
-        self._ledger.abandon()
+    def retire(self) -> None:
+        """Let all that is under way be stale when it ends, unless it leaves a grant."""
+        if not self.leaves_a_grant:
+            self._ledger.abandon()
 
     def drop(self) -> None:
         """Use nothing any more of what another replica has given back."""

@@ -249,13 +249,13 @@ class Keeper:
     async def retire(self) -> None:
         """Stop once nobody waits any more: whoever waits now gets what was asked for.
 
-        What is under way then is stored for the heir; without one it is given back, where the server takes it back.
+        What is under way then is stored for the heir, or for whoever asks the store next; else it is given back.
         """
         await self._waiting.gone()
         if self.heir is None:
             self._closed = True
-            self.issuer.abandon()
-        if self.heir is not None or self.can_revoke:
+            self.issuer.retire()
+        if self.heir is not None or self.issuer.leaves_a_grant or self.can_revoke:
             await self.consent.settled()
             await self._settled()
         await self.close()

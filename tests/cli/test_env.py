@@ -218,10 +218,11 @@ def test_docker_gets_flags_that_a_shell_evaluates(tmp_path):
 
     assert words[:2] == ["--network", "host"]
     assert words[-1] == "IMAGE"
-    assert words[2:-1:2].count("--volume") == 2
+    assert words[2:-1:2].count("--volume") == 3
     assert f"{tmp_path}/bundle.pem:/etc/iclient-proxy/trust/bundle.pem:ro" in words
     assert "http_proxy=http://127.0.0.1:3128" in words
     assert "SSL_CERT_FILE=/etc/iclient-proxy/trust/bundle.pem" in words
+    assert "NODE_OPTIONS=--require=/etc/iclient-proxy/trust/preload.cjs" in words
 
 
 def test_a_container_reaches_the_machine_by_a_name_that_docker_adds():

@@ -33,7 +33,8 @@ async def followed(step: Step, stage: ClientStage, folder: Path) -> Said:
     """Save the step's files and run its commands, on the definitions of the stage."""
     step.save(folder)
     admin = "{}:{}".format(*stage.process.admin)
+    reverse = "{}:{}".format(*stage.process.listening["reverse"][0])
     return await shell(
-        step.script.replace("127.0.0.1:7489", admin), folder, CLIENT_SECRET=SECRET,
+        step.script.replace("127.0.0.1:7489", admin).replace("127.0.0.1:7480", reverse), folder, CLIENT_SECRET=SECRET,
         ICLIENT_PROXY_CONFIG=str(stage.folder / "definitions.yaml"),
     )  # fmt: skip

@@ -37,11 +37,11 @@ async def test_a_command_of_a_guide_does_what_the_guide_says(step: Step, api: Ap
 @pytest.mark.parametrize("text", [pytest.param(text, id=page) for page, text in definitions()])
 async def test_a_definition_of_a_guide_can_be_loaded(text: str, tmp_path: Path):
     (tmp_path / "iclient-proxy.yaml").write_text(text)
-    environ = dict.fromkeys(("CLIENT_SECRET", "EU_SECRET", "US_SECRET"), "canary")
+    environ = dict.fromkeys(("CLIENT_SECRET", "EU_SECRET", "US_SECRET", "LISTENER_TOKEN"), "canary")
     # The authority of the page on interception is about to be made there.
     loaded = load([tmp_path / "iclient-proxy.yaml"], environ, with_authority=False)
 
-    assert loaded.definitions.listeners.forward is not None
+    assert (loaded.definitions.listeners.forward is not None) is ("forward:" in text)
 
 
 async def test_a_page_whose_runtime_is_not_here_says_so():

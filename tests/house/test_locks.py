@@ -103,7 +103,7 @@ def imported(folder):
                 tops |= {alias.name.partition(".")[0] for alias in node.names}
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 tops.add((node.module or "").partition(".")[0])
-    ours = {"proxy", "tests", "bench"}
+    ours = {"proxy", "tests", "bench", "pages"}
     return {canonicalize_name(PACKAGES[top][0]) if top in PACKAGES else top for top in tops - ours - STANDARD}
 
 

@@ -13,12 +13,12 @@ class SharedGrants:
     """What all replicas see; one `Replica` for each process. `on_failure` is what the operator wrote.
 
     `away`: nothing is answered but that it can't be reached. `hanging`: nothing is answered at all. `deaf`: nobody is
-    told of what others save.
+    told of what others save. `leaves`: it goes away once it has told somebody that he is late.
     """
 
     def __init__(self, on_failure="hold"):
         self.on_failure = on_failure
-        self.away = self.hanging = self.deaf = False
+        self.away = self.hanging = self.deaf = self.leaves = False
         self.records = {}
         self.history = []
         self.turns = {}
@@ -83,6 +83,7 @@ class SharedStore:
     async def save(self, stored):
         await self._grants.answer()
         if stored.version <= self._grants.kept(self._name).version:
+            self._grants.away |= self._grants.leaves
             return False
         self._grants.records[self._name] = stored
         self._grants.history.append((self._name, stored))

@@ -170,10 +170,56 @@ async def test_a_replica_with_other_definitions_leaves_the_grant_of_the_others_i
     assert await stored(process()).load() == Stored(2, GRANT)
 
 
-async def test_what_is_not_ours_under_our_name_is_told_as_unavailable(server, process):
-    await server.command("SET", KEY, "text")
+async def test_what_no_definitions_but_ours_go_on_with_is_not_lost_when_others_push_it_out(process):
+    store = stored(process())
+    await store.save(Stored(1, GRANT))
+    for version, user in ((2, "b"), (3, "c")):  # each puts aside who was there before
+        assert await stored(process(), username=user).save(Stored(version, NEXT))
 
-    assert await refused(stored(process())) == ["load", "save"]
+    assert await store.load() == Stored(3, GRANT)
+    assert await store.save(Stored(4, GRANT))
+    assert await stored(process()).load() == Stored(4, GRANT)
+
+
+@pytest.mark.case("R-385")
+@pytest.mark.parametrize(
+    "written",
+    [("SET", KEY, "text"), ("RPUSH", KEY, "a"), ("HSET", KEY, "version", "1", "record", b"A" * (16 << 20) + b"A")],
+    ids=lambda written: written[0],
+)
+async def test_what_is_not_ours_under_our_name_is_a_miss_that_the_next_save_repairs(written, server, process):
+    await server.command(*written)
+    grants = process()
+    store = stored(grants)
+
+    assert (await store.load()).grant is None
+    assert grants.available
+    assert await store.save(Stored(2, GRANT))
+    assert await stored(process()).load() == Stored(2, GRANT)
+
+
+async def test_a_key_that_is_not_ours_does_not_make_the_server_look_away_for_all(server, replicas):
+    one, other = replicas
+    await one.store.save(Stored(1, GRANT))
+    await server.command("DEL", KEY)
+    await server.command("SET", KEY, "text")
+    await server.command("RPUSH", TURN, "text")
+
+    with capture_logs() as logs:
+        assert await other.store.load() == Stored()
+        assert await one.store.load() == Stored(1, GRANT)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), other.store.turn():
+                pass
+    assert (one.grants.available, other.grants.available) == (True, True)
+    assert outcomes(logs) == ["undecryptable", "undecryptable", "written_back"]
+
+
+@pytest.mark.parametrize("answer", [b"*1\r\n" * 5000, b":7\r\n", b"+OK\r\n", b"*5\r\n" + b"$1\r\nx\r\n" * 5])
+async def test_a_reply_that_is_none_of_redis_is_no_mistake_of_ours(answer, process):
+    async with ScriptedRedis(answer).serving() as scripted:
+        with pytest.raises(StoreUnavailable):
+            await stored(process(url=scripted.url)).load()
 
 
 # ---------------------------------------------------------------------------------------------------------- replicas

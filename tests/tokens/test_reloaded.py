@@ -7,12 +7,13 @@ import os
 import pytest
 
 from proxy.definitions.settings import FileStore
+from proxy.definitions.templates.urls import compile_url
 from proxy.secret import Secret
 from proxy.tokens.states import State
 from proxy.tokens.store.file import GrantFolder
 from tests.support.authorization_server import AuthorizationServer, error, respond, token, when
 from tests.support.deadline import awaiting, eventually
-from tests.tokens.kept import kept, token_of, waiting
+from tests.tokens.kept import connection_to, kept, token_of, waiting
 from tests.tokens.shared_grants import SharedGrants
 from tests.tokens.test_consent import code, interactive, refusal
 from tests.tokens.test_replicas import brought, kinds, rotated, sent
@@ -118,20 +119,19 @@ async def test_a_refused_answer_after_the_reload_loses_the_grant_for_the_new_kee
 
 
 @pytest.mark.case("R-393")
-async def test_an_answer_for_another_grant_than_the_new_one_is_given_back(grants):
+async def test_an_answer_for_another_grant_than_the_new_one_is_given_back_where_nobody_keeps_that():
     gate = asyncio.Event()
     async with AuthorizationServer(default=respond(200)) as server:
         connection = brought(server)
         server.script(when(gate, rotated("late")), rotated(1))
-        async with kept(connection, grants=grants) as old:
+        async with kept(connection) as old:
             [request] = await waiting(old, 1)
             await server.was_asked(1)
             request.cancel()
-            async with kept(changed(connection, refresh_token=Secret("s0")), grants=grants, before=old) as new:
+            async with kept(changed(connection, refresh_token=Secret("s0")), before=old) as new:
                 new.start()
                 retiring = asyncio.create_task(leave(old), name="retiring")
-                if not shares_tokens(grants):  # the played one knows no fingerprints
-                    assert await token_of(new) == "a1"
+                assert await token_of(new) == "a1"
                 gate.set()
                 await retiring
 
@@ -139,6 +139,50 @@ async def test_an_answer_for_another_grant_than_the_new_one_is_given_back(grants
 
 
 @pytest.mark.case("R-393")
+@pytest.mark.parametrize("grants", ["file", "played"], indirect=True)
+async def test_an_answer_for_a_connection_that_is_gone_is_stored_for_when_it_comes_back(grants):
+    gate = asyncio.Event()
+    async with AuthorizationServer(default=respond(200)) as server:
+        connection = brought(server)
+        server.script(when(gate, rotated(1)), rotated(2))
+        async with kept(connection, grants=grants) as old:
+            [request] = await waiting(old, 1)
+            await server.was_asked(1)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+            retiring = asyncio.create_task(leave(old), name="retiring")
+            await asyncio.sleep(0)
+            async with kept(connection, grants=grants) as back:
+                [request] = await waiting(back, 1)
+                gate.set()
+                await retiring
+                async with awaiting("the token"):
+                    assert (await request).value.reveal() == ("a1" if shares_tokens(grants) else "a2")
+
+        assert sent(server) == (["r0"] if shares_tokens(grants) else ["r0", "r1"])
+
+
+@pytest.mark.case("R-393")
+@pytest.mark.parametrize("grants", ["file", "played"], indirect=True)
+async def test_an_access_token_that_came_for_a_connection_that_is_gone_is_given_back(grants):
+    gate = asyncio.Event()
+    async with AuthorizationServer(default=respond(200)) as server:
+        server.script(when(gate, token("late")))
+        async with kept(connection_to(server, revocation_url=compile_url(server.url)), grants=grants) as old:
+            [request] = await waiting(old, 1)
+            await server.was_asked(1)
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+            retiring = asyncio.create_task(leave(old), name="retiring")
+            await asyncio.sleep(0)
+            gate.set()
+            await retiring
+
+        assert [asked.form["token"] for asked in server.asked[1:]] == ["late"]
+
+
+@pytest.mark.case("R-393")
+@pytest.mark.parametrize("grants", ["memory"], indirect=True)
 async def test_an_answer_for_a_connection_that_is_gone_is_given_back(grants):
     gate = asyncio.Event()
     async with AuthorizationServer(default=respond(200)) as server:

@@ -304,6 +304,24 @@ async def test_who_lost_his_turn_saves_his_pair_where_the_other_one_got_none():
         assert grants.refresh_token() == "r1"
 
 
+@pytest.mark.case("R-377", "R-384")
+async def test_who_lost_his_turn_keeps_his_pair_where_the_store_goes_before_he_can_tell_what_the_other_one_got():
+    grants, gate = SharedGrants(), asyncio.Event()
+    async with AuthorizationServer() as server, replicas(1, brought(server), grants) as [paused]:
+        server.script(when(gate, rotated(1)), rotated(2))
+        [request] = await waiting(paused, 1)
+        await server.was_asked(1)
+        grants.put(stored(grants.kept().version + 1, "r0", intent="r0"))
+        grants.leaves = True
+        gate.set()
+
+        assert (await request).value.reveal() == "a1"
+        grants.away = grants.leaves = False
+        await paused.renew()
+        assert sent(server) == ["r0", "r1"]
+        assert grants.refresh_token() == "r2"
+
+
 @pytest.mark.case("R-378")
 async def test_the_loser_of_a_race_adopts_what_the_winner_stored():
     grants, gate = SharedGrants(), asyncio.Event()

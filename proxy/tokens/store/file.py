@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -61,6 +62,7 @@ class GrantFolder:
         self._keys = Keyring.of(settings.keys)
         self._entropy = entropy
         self._kept: dict[str, _Kept] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger()
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,6 +96,10 @@ class GrantFolder:
         """Tell whether the newest record of a connection is not on the disk."""
         kept = self._kept.get(name)
         return kept is not None and kept.unwritten
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Return what one at a time holds who renews that connection: it may be removed, and come back meanwhile."""
+        return self._turns[name]
 
     def find(self, name: str, mark: str) -> Stored:
         """Return what there is with that fingerprint; the version is that of the newest record, whosesoever it is."""
@@ -218,5 +224,6 @@ class StoredGrant:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Let the one process that has the folder renew at once."""
-        yield
+        """Wait for the right to renew, which one at a time has in the one process that has the folder."""
+        async with self._folder.turn(self._name):
+            yield

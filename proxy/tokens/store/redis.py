@@ -18,7 +18,7 @@ from proxy.sealing import Keyring
 from proxy.tokens.fingerprint import fingerprint
 from proxy.tokens.store.record import Record
 from proxy.tokens.store.redis_link import Link
-from proxy.tokens.store.redis_names import LOAD, SAVE, SAVED, Message, mark_of, message_of, name_of, version_of
+from proxy.tokens.store.redis_names import LOAD, SAVE, SAVED, VERSION, Message, mark_of, message_of, name_of, version_of
 from proxy.tokens.store.redis_records import Records
 from proxy.tokens.store.redis_streams import Streams
 from proxy.tokens.store.redis_turn import Turns
@@ -155,8 +155,9 @@ class GrantServer:
                 kept = await self._give_again(name, known)
                 return self._records.ours(known.stored) if kept and unwritten else None
             self._unwritten.discard(name)
-            if name in self._records.unreadable:
-                record = Record(mark, replace(known.stored, version=version))  # the next save repairs it
+            if record is None:
+                # It does not open, or others with other definitions have pushed it out: saving repairs it.
+                record = Record(mark, replace(known.stored, version=version))
         if record is None:
             return Stored(version)
         self._known[name] = record
@@ -184,8 +185,13 @@ class GrantServer:
     async def _read(self, name: str, mark: str) -> tuple[int, Record | None]:
         """Return the version, and the record with that fingerprint if there is one that opens."""
         reply = await self._link.ask("load", "EVAL", LOAD, 1, self._key(name), write=False)
-        seconds, microseconds, written, newest, previous = reply
-        self._records.note_time(seconds, microseconds)
+        match reply:
+            case [bytes(seconds), bytes(microseconds), bytes() | None as written, newest, previous] if (
+                seconds + microseconds
+            ).isdigit() and len(seconds) < 16:
+                self._records.note_time(seconds, microseconds)
+            case _:
+                raise StoreUnavailable("its reply is not one of Redis")
         version = version_of(written)
         return version, self._records.read(name, mark, version, newest, previous)
 
@@ -230,7 +236,7 @@ class GrantServer:
         for name in names:
             async with self._locks[name]:
                 with suppress(StoreUnavailable):
-                    version = version_of(await self._link.ask("load", "HGET", self._key(name), "version", write=False))
+                    version = version_of(await self._link.ask("load", "EVAL", VERSION, 1, self._key(name), write=False))
                     known = self._known[name]
                     if known.stored.version <= version or await self._give_again(name, known):
                         self._unwritten.discard(name)

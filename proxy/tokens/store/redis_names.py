@@ -13,17 +13,36 @@ from typing import Final
 
 _VERSION: Final = re.compile(rb"[1-9]\d{0,14}")  # a number that Lua holds exactly
 
-# What is kept, and what time it is for all who share it.
+# What is kept, and what time it is for all who share it. What nobody of ours wrote there, since it is no hash or larger
+# than any record, is a record that does not open: it must not pass for a server that is away.
 LOAD: Final = """
 local now = redis.call('TIME')
-local kept = redis.call('HMGET', KEYS[1], 'version', 'record', 'previous')
+local kept = redis.pcall('HMGET', KEYS[1], 'version', 'record', 'previous')
+if kept.err then
+  if string.sub(kept.err, 1, 9) ~= 'WRONGTYPE' then return kept end
+  kept = {false, '', false}
+end
+for number = 2, 3 do
+  if kept[number] and #kept[number] > 16777216 then kept[number] = '' end
+end
 return {now[1], now[2], kept[1], kept[2], kept[3]}
+"""
+# The version alone, false where there is none.
+VERSION: Final = """
+local version = redis.pcall('HGET', KEYS[1], 'version')
+if type(version) == 'table' and string.sub(version.err, 1, 9) == 'WRONGTYPE' then return false end
+return version
 """
 # Keep a record if it is newer than what there is; what cannot stand for it any more is put aside. One that says that a
 # refresh token is about to be used has to follow what there is at once: a server that lost something may have lost its
 # successor. Returns 0 if it is not kept, else one more than the version that it follows.
 SAVE: Final = """
-local kept = redis.call('HMGET', KEYS[1], 'version', 'mark', 'record')
+local kept = redis.pcall('HMGET', KEYS[1], 'version', 'mark', 'record')
+if kept.err then
+  if string.sub(kept.err, 1, 9) ~= 'WRONGTYPE' then return kept end
+  redis.call('DEL', KEYS[1])
+  kept = {}
+end
 local version = kept[1]
 if not (version and #version <= 15 and string.match(version, '^[1-9]%d*$')) then version = '0' end
 if tonumber(version) >= tonumber(ARGV[1]) then return 0 end
@@ -35,11 +54,11 @@ return tonumber(version) + 1
 """
 # The turn belongs to whoever has the nonce: only he prolongs it or gives it back.
 PROLONG: Final = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """
 GIVE_BACK: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return 1

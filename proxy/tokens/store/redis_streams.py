@@ -88,7 +88,7 @@ class Streams:
             reply = await stream.read_response()
             done = True
             return reply
-        except (RedisError, OSError, ValueError, EOFError) as error:
+        except (RedisError, OSError, ValueError, EOFError, RecursionError) as error:
             raise StoreUnavailable(_words(error)) from error
         finally:
             await self._put_away(stream, whole=done)

@@ -1,0 +1,18 @@
+"""The pages that are made of the product itself, and what the site is built with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pages import commands, definitions, metrics, problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Where each page lies, and what makes it.
+REFERENCE: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/reference/definitions.md": definitions.page,
+    "docs/reference/command-line.md": commands.page,
+    "docs/reference/problems.md": problems.page,
+    "docs/reference/metrics.md": metrics.page,
+}
