@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli.failures import UsageError
+from proxy.cli.plain import plain
 from proxy.cli.status import AsFormat, Format
 
 if TYPE_CHECKING:
-    from proxy.definitions.notation.nodes import Node
     from proxy.definitions.providers import Preset
 
 _ACTIONS: Final = ("list", "search", "show")
@@ -85,11 +85,11 @@ def described(known: Preset) -> dict[str, Any]:
             }
             for name, param in known.params.items()
         },
-        "iclient": _plain(known.iclient),
-        "grants": {name: _plain(node) for name, node in known.grants.items()},
+        "iclient": plain(known.iclient),
+        "grants": {name: plain(node) for name, node in known.grants.items()},
         "apis": {
-            api.name: {"title": api.title, **_plain(api.connection)}
-            | ({"iclient": _plain(api.iclient)} if api.iclient.entries else {})
+            api.name: {"title": api.title, **plain(api.connection)}
+            | ({"iclient": plain(api.iclient)} if api.iclient.entries else {})
             for api in known.apis.values()
         },
         "token": known.token,
@@ -110,19 +110,6 @@ def _row(known: Preset) -> dict[str, Any]:
 def _is_about(known: Preset, word: str) -> bool:
     wanted = word.lower()
     return any(wanted in text.lower() for text in (known.name, known.title, known.category, *known.grants))
-
-
-def _plain(node: Node) -> Any:  # noqa: ANN401
-    """Return a node as JSON has it."""
-    from proxy.definitions.notation.nodes import Mapping, Sequence
-
-    if isinstance(node, Mapping):
-        return {name: _plain(child) for name, child in node.entries.items()}
-    if isinstance(node, Sequence):
-        return [_plain(item) for item in node.items]
-    if node.is_null:
-        return None
-    return int(node.text) if node.plain and node.text.isdecimal() else node.text
 
 
 def _show(content: dict[str, Any], console: Console) -> None:

@@ -35,6 +35,7 @@ VERBS: Final = {
     "status": Verb("Show the connections of the running proxy and the state of their tokens.", "status:status"),
     "seal": Verb("Seal a secret, so that it may stand in the definitions.", "seal:seal"),
     "ca": Verb("Make the local certificate authority, and have clients trust it.", "ca:app"),
+    "init": Verb("Write a first definition, with the questions that are left.", "init:init"),
     "import": Verb("Turn iClients and connections of integrator.io into definitions.", "import_:import_"),
     "providers": Verb("List the providers that an iClient may name, search them, show one.", "providers:providers"),
     "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),

@@ -1,0 +1,135 @@
+"""`iclient-proxy init`: writes a first definition, with exactly the questions that are left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.prompt import Prompt
+
+from proxy.cli.failures import UsageError
+
+if TYPE_CHECKING:
+    from proxy.cli.draft import Draft
+    from proxy.definitions.providers import Preset
+
+_SHOWN: Final = 12  # of the providers that fit a word
+
+
+def init(
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="A preset; without one every URL is yours.")
+    ] = None,
+    grant: Annotated[str | None, typer.Option("--grant", metavar="GRANT", help="Grant type; the usual one.")] = None,
+    api: Annotated[str | None, typer.Option("--api", metavar="API", help="Which of the provider's APIs.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the connection.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here; it must not exist yet.")
+    ] = None,
+) -> None:
+    """Write a commented definition to begin with. On a terminal you are asked what only you know.
+
+    What nobody has answered is left empty, and `check` names it. Secrets are never asked for: only the names of the
+    environment variables that hold them.
+
+    Example: iclient-proxy init --provider salesforce -o iclient-proxy.yaml
+    """
+    from proxy.cli.draft import Draft
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    asks = sys.stdin.isatty() and sys.stderr.isatty()
+    preset = _preset(provider, console, asks=asks)
+    draft = Draft(_name(name, preset), preset, _grant(grant, preset, console, asks=asks), _api(api, preset))
+    text = draft.text(_answers(draft, console) if asks else {})
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            raise UsageError(f"{output} is there already; name another file, or remove it") from None
+        except OSError as error:
+            raise UsageError(f"{output} can't be written: {error.strerror}") from None
+    place = f" --config {output}" if output is not None else ""
+    console.print(f"Next: iclient-proxy check{place}, then iclient-proxy explain {draft.name}{place}")
+
+
+def _preset(named: str | None, console: Console, *, asks: bool) -> Preset | None:
+    from proxy.definitions.providers import names, near, preset
+
+    if named is None and asks:
+        word = Prompt.ask(
+            "Which API? (a word, or nothing for one of your own)", console=console, default="", show_default=False
+        )
+        found = [one for one in names() if word.lower() in one] if word else []
+        if len(found) > 1 and word not in found:
+            console.print(f"There are {', '.join(found[:_SHOWN])}{' …' if len(found) > _SHOWN else ''}")
+            word = Prompt.ask("Which of them?", console=console, default=found[0])
+        named = found[0] if len(found) == 1 else word or None
+    if named is None:
+        return None
+    known = preset(named)
+    if known is None:
+        guess = near(named, names())
+        raise UsageError(
+            f"there is no provider {named!r}"
+            + (f"; near it: {', '.join(guess)}" if guess else "")
+            + "; iclient-proxy providers list names all, and without --provider every URL is yours"
+        )
+    return known
+
+
+def _grant(named: str | None, preset: Preset | None, console: Console, *, asks: bool) -> str:
+    from proxy.cli.draft import GENERIC
+
+    offered = tuple(preset.grants) if preset is not None else GENERIC
+    if named is None and asks and len(offered) > 1:
+        named = Prompt.ask("Grant type", console=console, choices=list(offered), default=offered[0])
+    if named is not None and named not in offered:
+        whose = f"{preset.name} offers" if preset is not None else "there are"
+        raise UsageError(f"{named!r} is no grant here; {whose} {', '.join(offered)}")
+    return named or offered[0]
+
+
+def _api(named: str | None, preset: Preset | None) -> str | None:
+    if named is None:
+        return None
+    if preset is None or named not in preset.apis:
+        known = f"{preset.name} has {', '.join(preset.apis)}" if preset is not None else "name a --provider"
+        raise UsageError(f"there is no API {named!r}; {known}")
+    return named
+
+
+def _name(named: str | None, preset: Preset | None) -> str:
+    from proxy.definitions.table import NAME
+
+    found = named or (preset.name.removeprefix("x-") if preset is not None else "api")
+    if not NAME.fullmatch(found):
+        raise UsageError(f"{found!r} is no name: lower-case letters, digits, - and _, at most 63")
+    return found
+
+
+def _answers(draft: Draft, console: Console) -> dict[str, str]:
+    answers: dict[str, str] = {}
+    for question in draft.questions():
+        console.print(f"\n{question.title}", style="bold")
+        console.print(question.help, style="dim")
+        open_end = "" if question.required or question.default else " (may stay empty)"
+        while True:
+            answer = Prompt.ask(
+                f"{question.place}{open_end}",
+                console=console,
+                default=question.default or "",
+                show_default=bool(question.default),
+            )
+            if not answer:
+                break
+            if question.fits(answer):
+                answers[question.place] = answer
+                break
+            console.print(f"That does not fit; it looks like {question.example}", style="red")
+    return answers
