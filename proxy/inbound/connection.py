@@ -6,8 +6,6 @@ A word on length: asyncio's callbacks and the exchange's port `Client` are two v
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,6 +14,7 @@ from proxy.exchange.connect import Connect
 from proxy.exchange.flow import Exchange
 from proxy.exchange.plan import Plan
 from proxy.inbound.demands import check_demands, ends_here, own_answer
+from proxy.inbound.peer_socket import reset, was_reset
 from proxy.inbound.rules import Page, Peer
 from proxy.problem import PROBLEMS
 from proxy.wire.framing import NoBody, request_body
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one is under way
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
+_LOOK: Final = 1.0  # seconds: how often a stream that is not read is asked whether its client is still there
 _EMPTY: Final = NoBody()
 _NOTHING: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _NOTHING_CLOSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -165,7 +164,9 @@ class Downstream(asyncio.Protocol):
             self.cut()
             return
         self.deadline = NEVER
-        if self._lingering:
+        if self._held and not was_reset(self._transport):
+            self._set_deadline()
+        elif self._lingering or self._held:
             self._transport.abort()
         elif self._exchange is not None:
             self._listener.slow()
@@ -184,8 +185,10 @@ class Downstream(asyncio.Protocol):
         limits = self._listener.limits
         if self._write_blocked:
             self.deadline = monotonic() + limits.write_idle
+        elif self._held:
+            self.deadline = monotonic() + _LOOK
         elif self._exchange is not None:
-            self.deadline = NEVER if self._body.done or self._held else monotonic() + limits.body_idle
+            self.deadline = NEVER if self._body.done else monotonic() + limits.body_idle
         elif self._lingering:
             self.deadline = monotonic() + _LINGER
 
@@ -362,10 +365,7 @@ class Downstream(asyncio.Protocol):
 
     def cut(self) -> None:
         """Reset the stream; its exchange or tunnel hears of it as of a client that left."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+        reset(self._transport)
 
     def hold(self, *, on: bool) -> None:
         """Stop or go on reading the request's body."""

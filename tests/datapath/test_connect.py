@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 
 from tests.support.client import Client
-from tests.support.deadline import awaiting, eventually
+from tests.support.deadline import awaiting, eventually, slowly
 from tests.support.destination import Destination, Far
 from tests.support.stage import Case
 
@@ -76,6 +77,21 @@ async def test_a_tunnel_passes_every_byte_both_ways(case: Case, far_side: Destin
     assert await far.read_exactly(len(up)) == up
     await sending
     assert case.upstream_requests == case.token_requests == 0
+
+
+@pytest.mark.case("F-255", "F-256")
+async def test_an_application_that_resets_its_stream_is_noticed_while_the_destination_reads_nothing(
+    case: Case, far_side: Destination
+):
+    client, _ = await tunnel(case, far_side)
+    sending = asyncio.create_task(client.send(bytes(32 << 20)))
+    async for _ in slowly(5, 0.1):  # until nothing moves any more
+        pass
+    client.reset()
+
+    await no_tunnel(case)
+    with suppress(ConnectionError):
+        await sending
 
 
 async def test_a_tunnel_leaves_one_record_when_it_is_closed(case: Case, far_side: Destination):
