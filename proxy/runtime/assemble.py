@@ -302,6 +302,7 @@ class Workshop:
         """Let nothing be dialled that `deny` lists, nor `own`, the addresses and ports of the open listeners."""
         forward = definitions.listeners.forward
         deny = forward.deny if forward is not None else ()
+        _, _, self.surroundings.tunnels_max = stream_limits_of(self._limits, dials=forward is not None)
         self.destinations = Destinations(deny, own, is_local=is_local, api_server=self._api_server)
 
     def _way(self, *, claimed: bool) -> Way:
