@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Final, assert_never
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
 _REVOKE_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 3.0
 _RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hundred times a second is served once
 
 
@@ -250,10 +251,13 @@ class Service:
         for listener in self._listeners():
             listener.stop_accepting()
         parts = self._assembly.parts.values()
-        for keeper in (*(part.keeper for part in parts), *self._retiring.values()):
-            if keeper is not None:
-                await keeper.close()
-        await asyncio.gather(*self._retiring)
+        keepers = (*(part.keeper for part in parts), *self._retiring.values())
+        # At once: each that renews gives its turn back, and a thousand of those, or a slow store, would outlast the
+        # patience of whoever ends the process. A turn that is not given back ends by itself.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(keeper.close() for keeper in keepers if keeper is not None))
+                await asyncio.gather(*self._retiring)
         for pool in self._workshop.stream_limit.pools[:]:
             await pool.close()
         await self._workshop.stores.close()

@@ -7,6 +7,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
+from tests.chaos.pacing import lasting
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,12 +22,16 @@ class Cut(Enum):
 
 
 class Relay:
-    """Hands on what goes to and fro; `saving` is set once a save was lost, or its reply was."""
+    """Hands on what goes to and fro; `saving` is set once a save was lost, or its reply was.
+
+    `latency`: each reply takes so many seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tasks: set[asyncio.Task[None]] = set()
         self.cut = Cut.NOTHING
+        self.latency = 0.0
         self.saving = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -91,5 +97,6 @@ class _Stream:
                 if self._saves:
                     self._relay.saving.set()
             else:
+                await lasting(self._relay.latency)
                 writer.write(data)
                 await writer.drain()
