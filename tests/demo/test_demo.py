@@ -9,6 +9,7 @@ import pytest
 
 from proxy.definitions.load import load
 from proxy.demo.definition import SECRET_VARIABLE, Ports, text
+from proxy.demo.world import World
 from tests.cli.command import ROOT, iclient_proxy
 from tests.support.client import Client
 from tests.support.deadline import awaiting
@@ -108,6 +109,14 @@ async def test_it_can_be_kept_running_until_it_is_told_to_stop(number, tmp_path)
 
     assert (response.status, json.loads(response.body)["name"]) == (200, "Ada Lovelace")
     assert (running.returncode, rest) == (0, b"")
+
+
+def test_who_finds_the_usual_ports_taken_gets_others():
+    with World(usual=True) as one, World(usual=True) as other:
+        ports = [one.api_port, one.authorization_server_port, other.api_port, other.authorization_server_port]
+
+    assert 0 not in ports
+    assert len(set(ports)) == 4
 
 
 def test_the_definition_on_show_is_the_one_that_runs():
