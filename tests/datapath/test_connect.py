@@ -92,6 +92,7 @@ async def test_an_application_that_resets_its_stream_is_noticed_while_the_destin
     await no_tunnel(case)
     with suppress(ConnectionError):
         await sending
+    assert await case.stage.process.metric("tunnels_open") == 0
 
 
 async def test_a_tunnel_leaves_one_record_when_it_is_closed(case: Case, far_side: Destination):
