@@ -44,7 +44,7 @@ _TRUST_REASONS: Final = frozenset(
         "WRONG_SSL_VERSION",
     }
 )
-# Seconds after the last one: time for the loop to read what has arrived, not for the server to send it.
+# Seconds of a token request that are its own, whatever the loop did before: to read what has arrived.
 _LAST_LOOK: Final = 0.02
 
 
@@ -191,7 +191,7 @@ async def _answer(answer: asyncio.Future[EndpointAnswer], patience: asyncio.Time
     """
     end = patience.when()
     patience.reschedule(None)
-    left = None if end is None else end - asyncio.get_running_loop().time()
+    left = None if end is None else max(end - asyncio.get_running_loop().time() - _LAST_LOOK, 0.0)
     for seconds in (left, _LAST_LOOK):
         await asyncio.wait((answer,), timeout=seconds)
         if answer.done():

@@ -404,9 +404,13 @@ class Keeper:
 
     def _land(self, event: LifeEvent) -> None:
         self._tried = True
-        self._used = False
+        # A use counts for one attempt: it asked for this one, and where this one failed, it says how soon the next is.
+        failed = isinstance(event, Failed)
+        self._used = self._used and failed
         generation = self._life.generation
         self._advance(event)
+        if failed:
+            self._used = False
         if self._life.generation != generation:
             self._renewed_at = self._wall()
             outcome = None

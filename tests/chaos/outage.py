@@ -171,7 +171,7 @@ def figures(seen: Sequence[Seen]) -> list[Figure]:
         ),
         Figure(
             f"seconds from the server's return to the first token, at most (in {len(noticed)} outages one was due)",
-            f"{latest:.2f}", f"≤ {NOTICED_WITHIN:g}", latest <= NOTICED_WITHIN and not unnoticed,
+            f"{latest:.2f}", f"≤ {NOTICED_WITHIN:g}", round(latest, 2) <= NOTICED_WITHIN and not unnoticed,
         ),
         Figure("seconds that a request waits, at most", f"{max(each.longest_wait for each in seen):.2f}"),
     ]  # fmt: skip
