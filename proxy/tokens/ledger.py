@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # So often a save is tried again because another process was faster each time.
 SAVES: Final = 3
-# Seconds. A shared store bounds its own operations; this is for one that does not keep its word.
-_OPERATION: Final = 2.0
+# Seconds. A shared store bounds its own operations, but those of a thousand connections stand in line: a server that is
+# only far away is not taken for one that is away. This is for a store that does not keep its word.
+_OPERATION: Final = 10.0
 # A turn comes when its holder is done, which takes two token requests at most, or when it has died.
 _TURN: Final = 60.0
 

@@ -255,6 +255,20 @@ async def test_what_others_publish_on_the_channel_is_of_no_interest(server, repl
         assert replica.heard == ["crm"]
 
 
+async def test_who_floods_the_channel_does_not_hold_up_the_loop(server, replicas):
+    [listening, _] = replicas
+    channel = "iclient-proxy:7:default,8:messages,"
+    most = seen = 0
+    flood = asyncio.create_task(server.commands(*[("PUBLISH", channel, "forged saved crm")] * 5000), name="flood")
+    while len(listening.heard) < 2000:
+        await asyncio.sleep(0)
+        most, seen = max(most, len(listening.heard) - seen), len(listening.heard)
+    flood.cancel()
+    await asyncio.gather(flood, return_exceptions=True)
+
+    assert 0 < most <= 100
+
+
 async def test_after_a_reconnect_everything_is_heard_once(server, replicas):
     for replica in replicas:
         stored(replica.grants, "erp")

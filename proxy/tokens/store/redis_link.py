@@ -28,6 +28,10 @@ _PATIENCE: Final = 2.0
 # Seconds of silence after which the stream of the messages is asked for a sign of life: one that is dead without a
 # word would keep a token that another replica renewed from being heard of.
 _SILENCE: Final = 10.0
+# So many messages are heard in one go, and so long is the pause in seconds after them: what lies in the socket is read
+# without waiting, and whoever floods the channel would hold up all requests.
+_GO: Final = 50
+_BREATH: Final = 0.01
 
 
 class Link:
@@ -162,12 +166,16 @@ class Link:
             subscription = await self._streams.subscription(self._channel, _PATIENCE)
             self._unheard, self._listening = 0, True
             await self._connected()
+            heard = 0
             while True:
                 data = await subscription.hear(_SILENCE)
                 if data is None:
                     data = await subscription.ping(_PATIENCE)
                 if data is not None:
                     self._heard(data)
+                    heard += 1
+                    if heard % _GO == 0:
+                        await asyncio.sleep(_BREATH)
         except StoreUnavailable as error:
             self.errors["listen"] += 1
             # Is the server gone, or only this stream? The second time in a row the operator is told.

@@ -1,4 +1,4 @@
-"""A process that ends while it renews, and its grants are in a Redis server that is slow."""
+"""A process whose grants are in a Redis server that is slow, but there: how it begins, and how it ends."""
 
 import asyncio
 import signal
@@ -30,7 +30,7 @@ def definitions(server, relay):
                 "allow_insecure": True,
             }
         },
-        "connections": {f"c{number}": {"base_url": "http://127.0.0.1:9", "iclient": "app"} for number in range(NUMBER)},
+        "connections": {f"c{each}": {"base_url": "http://127.0.0.1:9", "iclient": "app"} for each in range(NUMBER)},
     }
 
 
