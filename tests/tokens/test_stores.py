@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -362,6 +363,22 @@ def test_two_proxies_do_not_share_a_folder(tmp_path):
     assert refused.value.code == "store_in_use"
     first.close()
     folder(tmp_path).close()
+
+
+async def test_a_folder_that_was_removed_and_made_again_is_locked_again_by_the_next_save(tmp_path):
+    path = tmp_path / "grants"
+    grants = folder(path)
+    store = stored(grants)
+    await store.save(Stored(1, GRANT))
+    shutil.rmtree(path)
+    path.mkdir()
+    await store.save(Stored(2, NEXT))
+
+    with pytest.raises(MachineError) as refused:
+        folder(path)
+    assert refused.value.code == "store_in_use"
+    grants.close()
+    assert await kept(path) == seen(NEXT)
 
 
 @pytest.mark.case("L-294")

@@ -26,6 +26,7 @@ from proxy.tokens.stored import Stored, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from proxy.definitions.models import Connection, IClient
     from proxy.definitions.settings import FileStore
@@ -49,6 +50,37 @@ class _Kept:
     lock: Lock = field(default_factory=Lock)
 
 
+class _Hold:
+    """A lock file that this process holds; raises `BlockingIOError` where another one does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._file = self._taken()
+
+    def keep(self) -> None:
+        """Take the lock anew where its folder was removed and made again: the old one keeps nobody out any more."""
+        with self._lock:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(self._path.lstat(), os.fstat(self._file)):
+                    return
+            before, self._file = self._file, self._taken()
+            os.close(before)
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._file)
+
+    def _taken(self) -> int:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+
 class GrantFolder:
     """The folder of the grants; `errors` counts what could not be done, by operation (`load`, `open`, `save`).
 
@@ -66,25 +98,23 @@ class GrantFolder:
         self._log = structlog.get_logger()
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._held = os.open(self._path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise MachineError("store_unusable", f"the store {self._path} can't be used: {error.strerror}") from error
-        try:
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in self._path.glob(f"*{_NEW}"):
-                left.unlink()
+            self._held = _Hold(self._path / _LOCK)
         except BlockingIOError as error:
-            self.close()
             raise MachineError(
                 "store_in_use", f"the store {self._path} is in use by another proxy; give each one a path of its own"
             ) from error
+        except OSError as error:
+            raise MachineError("store_unusable", f"the store {self._path} can't be used: {error.strerror}") from error
+        try:
+            for left in self._path.glob(f"*{_NEW}"):
+                left.unlink()
         except OSError as error:
             self.close()
             raise MachineError("store_unusable", f"the store {self._path} can't be used: {error.strerror}") from error
 
     def close(self) -> None:
         """Let another process have the folder."""
-        os.close(self._held)
+        self._held.close()
 
     def store(self, connection: Connection, iclient: IClient) -> StoredGrant:
         """Return the store of one connection's grant; reads its file, if that was not read before."""
@@ -179,6 +209,7 @@ class GrantFolder:
 
     def _replace(self, name: str, record: Record, *, aside: bool) -> None:
         current, new = self._path / f"{name}{_CURRENT}", self._path / f"{name}{_NEW}"
+        self._held.keep()
         new.unlink(missing_ok=True)
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "wb") as written:
