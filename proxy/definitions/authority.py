@@ -6,6 +6,7 @@ Definitions without interception never look at it.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,14 +15,14 @@ from proxy.definitions.keys.signer import SEALED, KeyRefusedError, may_sign, ope
 from proxy.definitions.notation.kinds import Flag, Text
 from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.sealed import keys
-from proxy.definitions.notation.secretfile import FileRefusedError, mounted, read_text
+from proxy.definitions.notation.secretfile import FileRefusedError, FileText, mounted, read_text
 from proxy.definitions.notation.shapes import Block, Fields, Key
 from proxy.definitions.notation.values import file_text
 from proxy.definitions.settings import AuthorityFiles
 from proxy.definitions.state_dir import state_dir, written_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cryptography.x509 import Certificate
 
@@ -135,9 +136,11 @@ def _written(top: Fields) -> Fields | None:
     return block.values.get("ca") if block is not None else None
 
 
-def _text(node: Node, path: Path, what: str, reading: Reading) -> str:
+def _text(
+    node: Node, path: Path, what: str, reading: Reading, content: Callable[[FileText], bytes] = FileText.content
+) -> str:
     try:
-        return read_text(path, limit=MAX_BYTES).text
+        return reading.footprint.read(path, partial(read_text, path, limit=MAX_BYTES), content).text
     except FileRefusedError as refused:
         if refused.code == "secret_file_missing":
             message = f"there is no {what} of a local authority at {path}; {_INIT}"
@@ -156,9 +159,9 @@ def _certificate(node: Node, path: Path, reading: Reading) -> Certificate:
 
 def _signer(node: Node, path: Path, trusted: Certificate, reading: Reading) -> tuple[Signer, Secret | None]:
     """Return what signs, and the keys that opened its file, if it is sealed."""
-    text = _text(node, path, "private key", reading)
+    text = _text(node, path, "private key", reading, partial(_guarded, path))
     sealed = text.startswith(SEALED)
-    if not sealed and path.stat().st_mode & _OTHERS and not mounted(path):
+    if not sealed and _exposed(path):
         raise reading.refused(
             node, "ca_key_exposed", f"others than its owner have access to the private key {path}; run chmod 600 on it"
         )
@@ -167,6 +170,18 @@ def _signer(node: Node, path: Path, trusted: Certificate, reading: Reading) -> t
         return signer_of(opened(text, ring), trusted), ring
     except KeyRefusedError as refused:
         raise reading.refused(node, refused.code, refused.message) from None
+
+
+def _exposed(path: Path) -> bool:
+    return bool(path.stat().st_mode & _OTHERS) and not mounted(path)
+
+
+def _guarded(path: Path, text: FileText) -> bytes:
+    """Return the content and whether it is exposed: a remedy for that is a reason to read the key again."""
+    try:
+        return text.content() + bytes([_exposed(path)])
+    except OSError:
+        return b""
 
 
 def _ring(node: Node, reading: Reading) -> Secret | None:

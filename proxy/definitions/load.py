@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.clock import SystemClock
@@ -15,6 +16,7 @@ from proxy.definitions.iclients import ICLIENT, Registration, iclient
 from proxy.definitions.listeners import listeners
 from proxy.definitions.models import Definitions
 from proxy.definitions.notation import sources
+from proxy.definitions.notation.footprint import Footprint
 from proxy.definitions.notation.nodes import Mapping, Node, Place, Scalar, described
 from proxy.definitions.notation.reader import read
 from proxy.definitions.notation.reading import Reading, UnreadableError
@@ -48,14 +50,19 @@ class Loaded:
 
 
 def load(
-    paths: Sequence[Path], environ: MappingOf[str, str], clock: Clock | None = None, *, with_authority: bool = True
+    paths: Sequence[Path],
+    environ: MappingOf[str, str],
+    clock: Clock | None = None,
+    *,
+    with_authority: bool = True,
+    footprint: Footprint | None = None,
 ) -> Loaded:
     """Read and check the definitions in `paths` (files or folders); `{env: NAME}` is looked up in `environ`.
 
     Raises `DefinitionsError` with every fault. `clock` tells whether a certificate has expired. Without the local
-    authority its files are not looked at: it is about to be made.
+    authority its files are not looked at: it is about to be made. `footprint` remembers what was read, also in a fault.
     """
-    reading = Reading(environ, {}, (clock or SystemClock()).wall())
+    reading = Reading(environ, {}, (clock or SystemClock()).wall(), footprint=footprint or Footprint())
     roots, complete = _roots(paths, reading)
     if not roots:
         raise DefinitionsError(
@@ -73,12 +80,13 @@ def load(
 def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool]:
     """Return the root of each file that can be used, and whether all can."""
     found, faults = sources.find(paths)
+    reading.footprint.listed = tuple(str(source.path) for source in found)
     reading.faults.update(dict.fromkeys(faults))
     roots = []
     for source in found:
         name = str(source.path)
         reading.folders[name] = source.folder
-        data = sources.load(source)
+        data = reading.footprint.read(source.path, partial(sources.load, source), _content)
         if isinstance(data, Fault):
             reading.faults[data] = None
             continue
@@ -93,6 +101,10 @@ def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool
                 Fault(name, 0, 0, "", "config_empty", "the file is empty; write connections: {…}, or remove it")
             ] = None
     return roots, not faults and len(roots) == len(found)
+
+
+def _content(data: bytes | Fault) -> bytes:
+    return data.code.encode() if isinstance(data, Fault) else data
 
 
 def _definitions(top: Fields, reading: Reading, *, complete: bool, with_authority: bool) -> Definitions | None:

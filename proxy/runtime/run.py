@@ -17,11 +17,13 @@ import structlog
 
 from proxy.clock import SystemClock
 from proxy.definitions.load import load
+from proxy.definitions.notation.footprint import Footprint
 from proxy.observe.logging import configure
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.service import Service
 from proxy.runtime.stores import forgotten, open_stores
+from proxy.runtime.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,8 +55,14 @@ def run(paths: Sequence[Path]) -> int:
     environ = dict(os.environ)  # reloads see what the start saw
     clock = SystemClock()
 
+    watch = Watch(paths)
+
     def read() -> Loaded:
-        return load(paths, environ, clock)
+        footprint = Footprint()
+        try:
+            return load(paths, environ, clock, footprint=footprint)
+        finally:
+            watch.take(footprint)  # that of a fault, too: the same content is not tried again
 
     loaded = read()
     _raise_descriptor_limit()
@@ -62,7 +70,7 @@ def run(paths: Sequence[Path]) -> int:
     logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
     try:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(loaded, read, clock, logs.access, hung_up, environ.get(_API_SERVER)))
+            runner.run(_serve(loaded, read, clock, logs.access, watch, hung_up, environ.get(_API_SERVER)))
     finally:
         logs.close()
     return 0
@@ -108,6 +116,7 @@ async def _serve(
     read: Callable[[], Loaded],
     clock: Clock,
     recorder: Recorder | None,
+    watch: Watch,
     hung_up: list[int],
     api_server: str | None,
 ) -> None:
@@ -129,7 +138,7 @@ async def _serve(
         api_server=api_server,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
-    service = Service(workshop, assembly, read, clock)
+    service = Service(workshop, assembly, read, clock, watch)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)

@@ -20,6 +20,7 @@ from proxy.runtime.authorizations import BrowserAuthorizations
 from proxy.runtime.operations import RunningProxy
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.turns import Turns
+from proxy.runtime.watch import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.definitions.settings import AdminListener
     from proxy.inbound.listener import Listener
     from proxy.runtime.assemble import Assembly, Part, Workshop
+    from proxy.runtime.watch import Watch
     from proxy.tokens.keeper import Keeper
 
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
@@ -38,13 +40,17 @@ _RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hu
 
 
 class Service:
-    """Starts the parts of an assembly in order and stops them in the opposite one; `read` reads the definitions anew.
+    """Starts the parts of an assembly in order and stops them in the opposite one.
+
+    `read` reads the definitions anew, when somebody asks for it or `watch` finds that they have changed.
 
     A first `stop` drains: listeners accept for `drain_delay`, answers carry `Connection: close`, exchanges under way
     have `grace` to end. A second one ends at once.
     """
 
-    def __init__(self, workshop: Workshop, assembly: Assembly, read: Callable[[], Loaded], clock: Clock) -> None:
+    def __init__(
+        self, workshop: Workshop, assembly: Assembly, read: Callable[[], Loaded], clock: Clock, watch: Watch
+    ) -> None:
         self._workshop = workshop
         self._assembly = assembly
         self._read = read
@@ -56,6 +62,7 @@ class Service:
         self._leaving: list[Listener] = []  # listeners that a reload closed, while they have streams
         self._retiring: dict[asyncio.Task[None], Keeper] = {}
         self._turns = Turns(self._reload, "reload", _RELOAD_PAUSE)
+        self._watcher = Watcher(watch, self.reload)
         self._admin_at: tuple[str, int] | None = None
         self._last_reload = LastReload(clock.wall())
         self._log = structlog.get_logger()
@@ -103,6 +110,7 @@ class Service:
             if part.keeper is not None:
                 part.keeper.start()
         self._health.opened()
+        self._watcher.start(asyncio.get_running_loop())
         self._started.set()
 
     async def _start_admin(self, settings: AdminListener) -> AdminServer:
@@ -215,6 +223,7 @@ class Service:
     async def _drain(self) -> None:
         shutdown = self._assembly.definitions.shutdown
         self._workshop.surroundings.draining = True
+        self._watcher.stop()
         self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)
         await self._unless_at_once(shutdown.drain_delay)
@@ -247,6 +256,7 @@ class Service:
 
     async def _close(self) -> None:
         """Close everything but the admin listener, which is closed by now."""
+        self._watcher.stop()
         await self._turns.close()
         for listener in self._listeners():
             listener.stop_accepting()

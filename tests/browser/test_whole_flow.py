@@ -15,6 +15,7 @@ from proxy.definitions.templates.urls import compile_url
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.service import Service
+from proxy.runtime.watch import Watch
 from proxy.secret import Secret
 from tests.browser.authorization_server import LoginServer
 from tests.support.scripts import answer_by_token
@@ -38,7 +39,8 @@ class Proxy:
         workshop = Workshop(
             definitions, clock=SystemClock(), entropy=random.SystemRandom(), recorder=None, resolver=Resolver()
         )
-        self.service = Service(workshop, workshop.assemble(definitions, spread=0.0), self.read, SystemClock())
+        assembly = workshop.assemble(definitions, spread=0.0)
+        self.service = Service(workshop, assembly, self.read, SystemClock(), Watch(()))
         await self.service.start()
         self.admin = workshop.admin_base
         self.running = asyncio.create_task(self.service.run(), name="proxy")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.definitions.models import RotatedSecret, SecretFile
@@ -59,7 +61,8 @@ class KeyFile(Kind[KeyBytes]):
     def _file(self, node: Node, path: str, reading: Reading) -> bytes:
         full = file_path(node, path, reading)
         try:
-            data, exposed = read_bytes(full, limit=MAX_BYTES)
+            read = partial(read_bytes, full, limit=MAX_BYTES)
+            data, exposed = reading.footprint.read(full, read, itemgetter(0))
         except FileRefusedError as refused:
             raise reading.refused(node, refused.code, refused.message) from None
         if exposed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxy.definitions.notation.footprint import Footprint
 from proxy.errors import Fault
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Reading:
     notes: dict[Fault, None] = field(default_factory=dict)
     files: dict[str, FileText] = field(default_factory=dict)
     keys: dict[tuple[str, ...], SigningKey] = field(default_factory=dict)  # by the paths of what they are made of
+    footprint: Footprint = field(default_factory=Footprint)  # what this load has read
     refusals: int = 0  # faults noted so far, those of `defaults` once for each that inherits them
 
     def fault(self, node: Node, code: str, message: str, path: str | None = None) -> None:

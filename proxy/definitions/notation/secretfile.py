@@ -23,6 +23,10 @@ class FileText:
     newline_stripped: bool
     exposed: bool
 
+    def content(self) -> bytes:
+        """Return what was in the file."""
+        return self.text.encode() + b"\n" * self.newline_stripped
+
 
 class FileRefusedError(Exception):
     """The file can't be used: a fault code and a message that never says what is in it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,7 +154,8 @@ def file_text(
     key = str(full)
     if key not in reading.files:
         try:
-            reading.files[key] = read_text(full, limit=limit)
+            read = partial(read_text, full, limit=limit)
+            reading.files[key] = reading.footprint.read(full, read, FileText.content)
         except FileRefusedError as refused:
             message = refused.message if named else refused.anonymous
             raise reading.refused(node, refused.code, message) from None
