@@ -166,12 +166,16 @@ class Watcher:
         self._end.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        failing = False
         while not self._end.wait(_SETTLE if self._watch.is_settling else _EVERY):
             try:
                 names = self._watch.look()
-            except Exception:  # noqa: BLE001 a mistake of ours: SIGHUP still works
-                self._tell(loop, self._failed)
-                return
+            except Exception as error:  # noqa: BLE001 a mistake of ours must not end the watch
+                if not failing:
+                    self._tell(loop, self._failed, type(error).__name__)
+                failing = True
+                continue
+            failing = False
             if names:
                 self._tell(loop, self._noticed, names)
 
@@ -186,8 +190,8 @@ class Watcher:
         self._log.info("files_changed", files=", ".join(names[:_NAMED]) + more)
         self._ask()
 
-    def _failed(self) -> None:
-        self._log.error("watching_ended", remedy="`iclient-proxy reload` and SIGHUP work as before")
+    def _failed(self, error: str) -> None:
+        self._log.error("watching_failed", error=error, remedy="`iclient-proxy reload` and SIGHUP work as before")
 
 
 _REMEDY: Final = "it is mounted by itself (subPath), so a new version never gets here; mount its folder"

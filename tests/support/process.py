@@ -57,17 +57,20 @@ class Process:
         environment: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        *,
+        whole_folder: bool = False,
     ) -> Process:
         """Write the definitions into `folder` and run the product on them; see `until_listening`.
 
         With `names` it looks up these (see `tests.support.names`), without what the machine knows. `within` is a
-        command that runs another one under restraint: `prlimit --nofile=64`.
+        command that runs another one under restraint: `prlimit --nofile=64`. With `whole_folder` the folder is named,
+        not the file.
         """
         file = folder / "definitions.yaml"
         file.write_text(json.dumps(definitions, indent=1))  # JSON is YAML, and has no aliases
         program = ("proxy",) if names is None else ("tests.support.names", json.dumps(names))
         running = await asyncio.create_subprocess_exec(
-            *within, sys.executable, "-m", *program, "run", "--config", str(file),
+            *within, sys.executable, "-m", *program, "run", "--config", str(folder if whole_folder else file),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             cwd=folder, limit=1 << 20,
             env={

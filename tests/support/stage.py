@@ -185,6 +185,8 @@ class Stage:
         self._settings = settings
         self.environment = {"CLIENT_SECRET": SECRET}
         self.within: tuple[str, ...] = ()  # a command that runs the process under restraint
+        self.client_secret = {"env": "CLIENT_SECRET"}
+        self.whole_folder = False  # whether the process is given the folder of its definitions instead of the file
 
     def definitions(self) -> dict[str, Any]:
         """Return what the operator of this stage wrote."""
@@ -204,7 +206,7 @@ class Stage:
                 "grant_type": "client_credentials",
                 "token_url": self.tokens.url,
                 "client_id": name,
-                "client_secret": {"env": "CLIENT_SECRET"},
+                "client_secret": self.client_secret,
                 "valid_domains": [self.tokens.authority],
                 "allow_insecure": True,
             },
@@ -217,7 +219,9 @@ class Stage:
         """Start the servers and the process; wait for its listeners if it is to be `serving`."""
         await self.tokens.start()
         variables = {**self.environment, **(environment or {})}
-        self.process = await Process.start(self.definitions(), folder, variables, self._names, self.within)
+        self.process = await Process.start(
+            self.definitions(), folder, variables, self._names, self.within, whole_folder=self.whole_folder
+        )
         if not serving:
             return
         try:

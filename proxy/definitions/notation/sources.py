@@ -44,19 +44,26 @@ def find(paths: Sequence[Path]) -> tuple[list[Source], list[Fault]]:
 def load(source: Source) -> bytes | Fault:
     """Return the bytes of a file, no more than tells that it is too large, or the fault of one that can't be read."""
     try:
-        descriptor = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return _read(source.path)
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "its name is not usable"
         return Fault(str(source.path), 0, 0, "", "config_unreadable", f"the file can't be read: {reason.lower()}")
-    with os.fdopen(descriptor, "rb") as file:
+
+
+def _read(path: Path) -> bytes | Fault:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            return Fault(str(source.path), 0, 0, "", "config_unreadable", "this is not a regular file")
-        data = file.read(MAX_BYTES + 1)
+        if not stat.S_ISREG(before.st_mode):  # a folder, too, where one took the place of a file
+            return Fault(str(path), 0, 0, "", "config_unreadable", "this is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
         after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         # Half of it may be valid YAML, too.
-        return Fault(str(source.path), 0, 0, "", "config_changed_while_reading", "the file is being written; try again")
+        return Fault(str(path), 0, 0, "", "config_changed_while_reading", "the file is being written; try again")
     return data
 
 
