@@ -62,7 +62,7 @@ class Service:
         self._leaving: list[Listener] = []  # listeners that a reload closed, while they have streams
         self._retiring: dict[asyncio.Task[None], Keeper] = {}
         self._turns = Turns(self._reload, "reload", _RELOAD_PAUSE)
-        self._watcher = Watcher(watch, self.reload)
+        self._watcher = Watcher(watch, self.reload, lambda: self._turns.is_busy)
         self._admin_at: tuple[str, int] | None = None
         self._last_reload = LastReload(clock.wall())
         self._log = structlog.get_logger()

@@ -33,6 +33,11 @@ class Turns(Generic[T]):
                 self._task = asyncio.create_task(self._run(), name=self._name)
         return asyncio.shield(self._next)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a turn is under way, or the pause after it."""
+        return self._task is not None
+
     async def close(self) -> None:
         """End the turn under way; there are no more."""
         if self._task is not None:

@@ -86,6 +86,10 @@ class Watch:
         self._pending, self._unsettled = {}, 0
         return tuple(differing)
 
+    def forget(self) -> None:
+        """Find again what was found last, if it is still so."""
+        self._asked = None
+
     def mounted_alone(self) -> list[str]:
         """Return the files that can't be replaced from outside, each once."""
         footprint = self._footprint
@@ -146,11 +150,15 @@ def _identity(path: Path) -> Identity:
 
 
 class Watcher:
-    """The thread that looks, and the way from it to the loop: `ask` is called there when another load is due."""
+    """The thread that looks, and the way from it to the loop: `ask` is called there when another load is due.
 
-    def __init__(self, watch: Watch, ask: Callable[[], object]) -> None:
+    While `busy`, a load is under way that may well read what has changed.
+    """
+
+    def __init__(self, watch: Watch, ask: Callable[[], object], busy: Callable[[], bool]) -> None:
         self._watch = watch
         self._ask = ask
+        self._busy = busy
         self._end = Event()
         self._log = structlog.get_logger()
 
@@ -185,6 +193,9 @@ class Watcher:
 
     def _noticed(self, names: tuple[str, ...]) -> None:
         if self._end.is_set():
+            return
+        if self._busy():
+            self._watch.forget()
             return
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         self._log.info("files_changed", files=", ".join(names[:_NAMED]) + more)
