@@ -1,6 +1,7 @@
 import os
 
 import pytest
+import trustme
 
 from proxy.clock import SystemClock
 from proxy.definitions.load import load
@@ -75,6 +76,16 @@ def test_a_change_of_the_same_length_within_the_same_instant_is_found(operator):
     assert operator.looks(3) == [[], ["secret"], []]
 
 
+def test_a_change_whose_length_and_time_are_those_of_the_content_before_is_found(operator):
+    operator.looks(8)
+    before = operator.secret.stat()
+    operator.secret.write_text("canary-two")
+    while operator.secret.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of a file system ticks slowly
+        os.utime(operator.secret)
+    os.utime(operator.secret, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert operator.looks(3) == [[], ["secret"], []]
+
+
 def test_a_file_that_is_written_again_with_the_same_content_is_no_change(operator):
     beside = operator.folder / "beside"
     beside.touch(0o600)
@@ -131,6 +142,28 @@ def test_what_changed_between_reading_and_looking_is_found(operator):
     operator.secret.write_text("canary-two")
     operator.watch.take(footprint)
     assert operator.looks(2) == [[], ["secret"]]
+
+
+def test_certificates_and_keys_that_definitions_name_by_their_path_are_watched(operator):
+    authority = trustme.CA()
+    pair = authority.issue_cert("localhost")
+    for name, blob in (
+        ("ca.pem", authority.cert_pem),
+        ("cert.pem", pair.cert_chain_pems[0]),
+        ("key.pem", pair.private_key_pem),
+    ):
+        (operator.folder / name).touch(0o600)
+        blob.write_to_path(operator.folder / name)
+    (operator.folder / "listeners.yaml").write_text(
+        "listeners: {reverse: {bind: '127.0.0.1:0', tls: {cert: cert.pem, key: key.pem}}}\n"
+        "defaults: {connection: {tls: {ca: ca.pem}}}\n"
+    )
+    assert not operator.read()
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        with (operator.folder / name).open("a") as file:
+            file.write("\n")
+        assert operator.looks(2) == [[], [name]]
+        operator.read()
 
 
 def test_a_mount_point_is_known_with_the_signs_that_the_kernel_escapes():
