@@ -15,6 +15,7 @@ VARIABLE: Final = "ICLIENT_PROXY_ADMIN"
 CREDENTIAL: Final = "ICLIENT_PROXY_ADMIN_TOKEN"
 DEFAULT: Final = "http://127.0.0.1:7489"
 Row = dict[str, Any]
+_ELSEWHERE: Final = f"Another address is named by --admin URL or ${VARIABLE}."
 _ANSWER_MAX: Final = 16 * 1024 * 1024
 
 
@@ -121,7 +122,9 @@ class AdminClient:
             return response.status, response.read(_ANSWER_MAX)
         except (OSError, HTTPException) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-            raise NotRunningError(f"no proxy answers at {self._url}: {reason}") from error
+            raise NotRunningError(
+                f"no proxy answers at {self._url}: {reason}. Is `iclient-proxy run` running? {_ELSEWHERE}"
+            ) from error
         finally:
             connection.close()
 

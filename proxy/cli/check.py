@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +46,11 @@ def check(
     status, lines = outcome(config or (), os.environ, strict=strict, form=format)
     for line in lines:
         typer.echo(line)
+    if format is Format.TEXT:
+        place = f" {shlex.join(f'--config={path}' for path in config)}" if config else ""
+        found = _count(len(lines), "fault")
+        says = f"{found}. Next: correct them, then iclient-proxy check" if status else "Next: iclient-proxy run"
+        typer.echo(f"{says}{place}", err=True)
     if status:
         raise typer.Exit(status)
 

@@ -24,6 +24,7 @@ _BY_HUMANS: Final = ("authorization_code", "device_code")
 _NOT_A_VARIABLE: Final = re.compile(r"[^A-Z0-9]+")
 _URL: Final = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 _WORD: Final = re.compile(r"\S+")
+_SCOPES: Final = re.compile(r"[!-~]+(?: +[!-~]+)*")
 _ANY: Final = re.compile(r".+")
 _VARIABLE: Final = re.compile(r"[A-Za-z_]\w*")
 # Text that YAML takes as it stands.
@@ -151,7 +152,7 @@ def _secret(draft: Draft, place: str, title: str) -> Question:
 
 def _scopes(*, required: bool) -> Question:
     about = "what your application may do, separated by spaces"
-    return Question("iclient.scopes", "Scopes", about, "read write", required=required)
+    return Question("iclient.scopes", "Scopes", about, "read write", _SCOPES, required=required)
 
 
 def _assertion(draft: Draft) -> list[Question]:

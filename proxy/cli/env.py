@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from proxy.cli.completion import connections
 from proxy.cli.environment import (
     FOLDER,
     HELD,
@@ -57,7 +58,12 @@ def env(
     ] = None,
     connection: Annotated[
         str | None,
-        typer.Option("--connection", metavar="NAME", help="Whose requests these are, where two claim one host."),
+        typer.Option(
+            "--connection",
+            metavar="NAME",
+            help="Whose requests these are, where two claim one host.",
+            autocompletion=connections,
+        ),
     ] = None,
     trust: Annotated[
         Path | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,18 +12,27 @@ import typer
 from rich.console import Console
 from rich.prompt import Prompt
 
+from proxy.cli.completion import providers
 from proxy.cli.failures import UsageError
 
 if TYPE_CHECKING:
     from proxy.cli.draft import Draft
     from proxy.definitions.providers import Preset
 
+_INTERRUPTED: Final = 130  # what shells make of a process that was interrupted
+_THERE: Final = "{} is there already; name another file, or remove it"
 _SHOWN: Final = 12  # of the providers that fit a word
 
 
 def init(
     provider: Annotated[
-        str | None, typer.Option("--provider", metavar="NAME", help="A preset; without one every URL is yours.")
+        str | None,
+        typer.Option(
+            "--provider",
+            metavar="NAME",
+            help="A preset; without one every URL is yours.",
+            autocompletion=providers,
+        ),
     ] = None,
     grant: Annotated[str | None, typer.Option("--grant", metavar="GRANT", help="Grant type; the usual one.")] = None,
     api: Annotated[str | None, typer.Option("--api", metavar="API", help="Which of the provider's APIs.")] = None,
@@ -40,10 +51,16 @@ def init(
     from proxy.cli.draft import Draft
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if output is not None and output.exists():  # nobody answers ten questions to be told so
+        raise UsageError(_THERE.format(output))
     asks = sys.stdin.isatty() and sys.stderr.isatty()
-    preset = _preset(provider, console, asks=asks)
-    draft = Draft(_name(name, preset), preset, _grant(grant, preset, console, asks=asks), _api(api, preset))
-    text = draft.text(_answers(draft, console) if asks else {})
+    try:
+        preset = _preset(provider, console, asks=asks)
+        draft = Draft(_name(name, preset), preset, _grant(grant, preset, console, asks=asks), _api(api, preset))
+        text = draft.text(_answers(draft, console) if asks else {})
+    except (EOFError, KeyboardInterrupt):  # Ctrl-D, Ctrl-C
+        console.print("\nNothing was written.")
+        raise typer.Exit(_INTERRUPTED) from None
     if output is None:
         typer.echo(text, nl=False)
     else:
@@ -51,11 +68,16 @@ def init(
             with output.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise UsageError(f"{output} is there already; name another file, or remove it") from None
+            raise UsageError(_THERE.format(output)) from None
         except OSError as error:
             raise UsageError(f"{output} can't be written: {error.strerror}") from None
-    place = f" --config {output}" if output is not None else ""
-    console.print(f"Next: iclient-proxy check{place}, then iclient-proxy explain {draft.name}{place}")
+    place = f" --config {shlex.quote(str(output))}" if output is not None else ""
+    variables = dict.fromkeys(re.findall(r"\{env: (\w+)\}", text))
+    console.print("Next:", markup=False)
+    for name_ in variables:
+        console.print(f"  export {name_}=…    # the secret itself, here or wherever the proxy runs", markup=False)
+    for verb in ("check", f"explain {draft.name}", "run"):
+        console.print(f"  iclient-proxy {verb}{place}", markup=False)
 
 
 def _preset(named: str | None, console: Console, *, asks: bool) -> Preset | None:
@@ -116,8 +138,8 @@ def _name(named: str | None, preset: Preset | None) -> str:
 def _answers(draft: Draft, console: Console) -> dict[str, str]:
     answers: dict[str, str] = {}
     for question in draft.questions():
-        console.print(f"\n{question.title}", style="bold")
-        console.print(question.help, style="dim")
+        console.print(f"\n{question.title}", style="bold", markup=False)
+        console.print(question.help, style="dim", markup=False)
         open_end = "" if question.required or question.default else " (may stay empty)"
         while True:
             answer = Prompt.ask(
@@ -131,5 +153,5 @@ def _answers(draft: Draft, console: Console) -> dict[str, str]:
             if question.fits(answer):
                 answers[question.place] = answer
                 break
-            console.print(f"That does not fit; it looks like {question.example}", style="red")
+            console.print(f"That does not fit; it looks like {question.example}", style="red", markup=False)
     return answers

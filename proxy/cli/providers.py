@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.completion import provider_words
 from proxy.cli.failures import UsageError
 from proxy.cli.plain import plain
 from proxy.cli.status import AsFormat, Format
@@ -25,7 +26,10 @@ _BY_SECRET: Final = ("client_secret_basic", "client_secret_post")
 
 def providers(
     action: Annotated[str, typer.Argument(metavar="[list|search|show]", help="What to do.")] = "list",
-    word: Annotated[str | None, typer.Argument(metavar="[WORD|NAME]", help="What to look for, or whom.")] = None,
+    word: Annotated[
+        str | None,
+        typer.Argument(metavar="[WORD|NAME]", help="What to look for, or whom.", autocompletion=provider_words),
+    ] = None,
     format: AsFormat = Format.TEXT,  # noqa: A002
 ) -> None:
     """List the providers that an iClient may name, search them, or show what is known of one.

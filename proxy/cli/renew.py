@@ -11,11 +11,14 @@ import typer
 from rich.console import Console
 
 from proxy.cli.admin_client import AdminClient
+from proxy.cli.completion import connections
 from proxy.cli.status import Admin, AsFormat, Config, Format, span
 from proxy.cli.where import admin_url
 from proxy.clock import SystemClock
 
-Connection = Annotated[str, typer.Argument(metavar="CONNECTION", help="The connection's name.")]
+Connection = Annotated[
+    str, typer.Argument(metavar="CONNECTION", help="The connection's name.", autocompletion=connections)
+]
 
 
 def renew(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,9 +22,10 @@ class Verb:
 
 
 VERBS: Final = {
+    "demo": Verb("Watch an ordinary HTTP client get through to an API it has no token for.", "demo:demo"),
+    "init": Verb("Write a first definition, with the questions that are left.", "init:init"),
     "run": Verb("Run the proxy.", "run"),
     "check": Verb("Check the definitions and name every fault at once.", "check:check"),
-    "demo": Verb("Watch an ordinary HTTP client get through to an API it has no token for.", "demo:demo"),
     "token": Verb("Get one access token and print it.", "token:token"),
     "explain": Verb("Show what the definitions make of a connection: URLs, token requests.", "explain:explain"),
     "authorize": Verb("Have a human give a connection its grant.", "authorize:authorize"),
@@ -35,16 +37,20 @@ VERBS: Final = {
     "status": Verb("Show the connections of the running proxy and the state of their tokens.", "status:status"),
     "seal": Verb("Seal a secret, so that it may stand in the definitions.", "seal:seal"),
     "ca": Verb("Make the local certificate authority, and have clients trust it.", "ca:app"),
-    "init": Verb("Write a first definition, with the questions that are left.", "init:init"),
     "import": Verb("Turn iClients and connections of integrator.io into definitions.", "import_:import_"),
     "providers": Verb("List the providers that an iClient may name, search them, show one.", "providers:providers"),
     "health": Verb("Ask the running proxy whether it is alive, for HEALTHCHECK.", "health"),
     "env": Verb("Print what an application needs to send its requests through the proxy.", "env:env"),
     "schema": Verb("Print the JSON Schema of the definitions, for editors.", "schema:schema"),
+    "completion": Verb("Print what a shell needs to complete command lines.", "completion:completion"),
     "version": Verb("Print the version.", "version"),
 }
+# By which a shell that completes a command line is told from one that runs it (see `completion`).
+COMPLETES: Final = "_ICLIENT_PROXY_COMPLETE"
 _ABOUT: Final = (
     "A forward auth proxy for OAuth 2.0 APIs: your application speaks plain HTTP, the proxy keeps the token.\n\n"
+    "New here? `iclient-proxy demo` shows it at work. `iclient-proxy init -o iclient-proxy.yaml` writes a first "
+    "definition, `iclient-proxy check` says what it still needs, `iclient-proxy run` serves it.\n\n"
     "Example: iclient-proxy run --config ./config"
 )
 
@@ -64,9 +70,18 @@ class Verbs(TyperGroup):
         self.listing = True
         super().format_help(ctx, formatter)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401
+        """Return the verbs that begin so."""
+        self.listing = True
+        return super().shell_complete(ctx, incomplete)
+
 
 def call(arguments: list[str]) -> int:
     """Run a verb and return its exit status; usage faults are told and end with 2."""
+    if COMPLETES in os.environ:
+        from proxy.cli.completion import know_shells
+
+        know_shells()
     group = Verbs(
         name="iclient-proxy",
         help=_ABOUT,
@@ -86,11 +101,16 @@ def call(arguments: list[str]) -> int:
 
 def _load(name: str) -> TyperCommand | None:
     verb = VERBS.get(name)
-    if verb is None or ":" not in verb.place:
-        # `main` has already called the lean ones.
+    if verb is None:
         return None
     module, _, place = verb.place.partition(":")
-    found = getattr(import_module(f"proxy.cli.{module}"), place)
+    if not place:
+        # `main` has already called the lean ones; only a shell that completes comes here for them.
+        from proxy.cli.completion import LEAN
+
+        found: Any = LEAN[name]
+    else:
+        found = getattr(import_module(f"proxy.cli.{module}"), place)
     if isinstance(found, typer.Typer):  # a verb with verbs of its own
         return cast("TyperCommand", typer.main.get_command(found))
     app = typer.Typer(add_completion=False)

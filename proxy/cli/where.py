@@ -20,7 +20,7 @@ def definitions_at(named: Sequence[Path] | None, environ: Mapping[str, str]) -> 
     if not paths:
         message = (
             f"there are no definitions: no --config, no ${CONFIG_VARIABLE}, none of {', '.join(USUAL)}; "
-            "`iclient-proxy demo` shows one at work"
+            "`iclient-proxy init -o iclient-proxy.yaml` writes a first one, `iclient-proxy demo` shows one at work"
         )
         raise DefinitionsError([Fault("", 0, 0, "", "config_missing", message)])
     return paths

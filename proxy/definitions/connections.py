@@ -160,6 +160,7 @@ CONNECTION: Final = Block(
         "prefetch": Key(Flag(), "Get the first token at start.", default=True),
         "allow_insecure": Key(Flag(), "Allows http to other machines, and verify: false.", default=False),
     },
+    elsewhere=dict.fromkeys(ICLIENT.keys, "is a key of its iClient: write it below iclient"),
 )
 
 
@@ -250,7 +251,9 @@ def registration_of(
         return iclient(name, written, reading, chosen) if chosen is None or chosen.preset is not None else None
     if written not in registrations and complete:
         guess = hint(written, registrations) or (
-            f"; defined are {', '.join(sorted(registrations)[:8])}" if registrations else ""
+            f"; defined are {', '.join(sorted(registrations)[:8])}"
+            if registrations
+            else "; none are defined: write one right here, iclient: {…}, or as an entry of iclients"
         )
         reading.fault(fields.nodes["iclient"], "unknown_iclient", f"there is no iClient {shown(written)}{guess}")
     return registrations.get(written)

@@ -99,7 +99,10 @@ def parse_url(text: str) -> OAuthUrl:
     if odd := _NOT_IN_URLS.search(text):
         raise DomainError("bad_url_char", f"the URL has the character {odd[0]!r}; percent-encode it or remove it")
     if shape is None:
-        raise DomainError("invalid_url", "an absolute URL is expected, as in https://auth.example.com/oauth/token")
+        raise DomainError(
+            "invalid_url",
+            "an absolute URL is expected: https:// (or http://), then a host, as in https://example.com/path",
+        )
     scheme: Literal["https", "http"] = "https" if shape[1].lower() == "https" else "http"
     if "@" in shape[2].split("#")[0]:
         raise DomainError(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.definitions.settings import TcpBind, UnixBind
 from proxy.errors import MachineError
 
 if TYPE_CHECKING:
     from proxy.definitions.settings import Bind
+
+
+# What to do where the machine's own words do not say it.
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "another program listens there, perhaps this proxy, started before: end it, or write "
+    "another bind for this listener",
+    errno.EADDRNOTAVAIL: "no interface of this machine has that address; 127.0.0.1 is this machine alone, 0.0.0.0 "
+    "every interface",
+    errno.EACCES: "ports below 1024 and the folders of others need a right that this process does not have; write "
+    "another bind for this listener",
+}
 
 
 def bind_socket(bind: Bind, listener: str) -> socket.socket:
@@ -30,7 +42,7 @@ def bind_socket(bind: Bind, listener: str) -> socket.socket:
             except OSError as error:
                 sock.close()
                 raise MachineError(
-                    "address_in_use", f"{listener}: can't listen on {host}:{port}: {error.strerror}"
+                    "address_in_use", f"{listener}: can't listen on {host}:{port}: {error.strerror}{_remedy(error)}"
                 ) from error
         case UnixBind(path=path):
             sock = _bind_unix(path, listener)
@@ -50,10 +62,16 @@ def _bind_unix(path: str, listener: str) -> socket.socket:
         sock.bind(path)
     except OSError as error:
         sock.close()
-        raise MachineError("address_in_use", f"{listener}: can't listen on unix:{path}: {error.strerror}") from error
+        raise MachineError(
+            "address_in_use", f"{listener}: can't listen on unix:{path}: {error.strerror}{_remedy(error)}"
+        ) from error
     finally:
         os.umask(mask)
     return sock
+
+
+def _remedy(error: OSError) -> str:
+    return f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
 
 
 def _remove_stale(path: str) -> None:

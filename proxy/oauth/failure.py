@@ -61,7 +61,7 @@ class EndpointFault(ProxyError):
 
     `attempted` is False when the definitions did not even allow to try, `sent` is True from the moment the request's
     bytes may have left. `reason` is a short word of the layer below
-    (an error number, OpenSSL's reason), for the log.
+    (the name of an error number, OpenSSL's reason), for the log.
     """
 
     def __init__(self, outcome: Outcome, code: str, *, attempted: bool = True, reason: str = "") -> None:

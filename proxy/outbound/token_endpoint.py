@@ -10,6 +10,7 @@ off here: there is nothing that could do them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import ssl
 from functools import lru_cache
@@ -166,7 +167,7 @@ class TokenEndpoint:
         except ssl.CertificateError as error:
             raise EndpointFault(Outcome.TRANSPORT, "tls_certificate_error") from error
         except OSError as error:
-            reason = "" if error.errno is None else str(error.errno)
+            reason = "" if error.errno is None else errno.errorcode.get(error.errno, str(error.errno))
             raise EndpointFault(Outcome.TRANSPORT, "token_connect_failed", reason=reason) from error
 
 

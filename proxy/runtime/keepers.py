@@ -15,6 +15,7 @@ from proxy.tokens.lease import Ahead
 from proxy.tokens.pace import FLOOR, Policy
 from proxy.tokens.retries import Retries
 from proxy.tokens.store.memory import MemoryStore
+from proxy.tokens.unavailable import advice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,7 @@ def keeper_for(
         or _authorized(connection, stored)
         or (same is not None and same.issuer.refreshable),
         hint=_BOUND if iclient.client_auth == "tls_client_auth" and connection.tls.client_cert is None else "",
+        remedy=lambda: advice(connection.name, admin_base(), by_human=iclient.grant_type != "refresh_token"),
         before=same,
     )
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.oauth.failure import Failure, Outcome
-from proxy.tokens.states import Disputed, Spent
+from proxy.tokens.states import AuthorizationRequired, Disputed, Flying, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.oauth.response import Issued
     from proxy.tokens.renewal import Renewal
-    from proxy.tokens.states import Holding
+    from proxy.tokens.states import Errand, Holding
 
 KEPT: Final = 50
 
@@ -33,12 +33,17 @@ class Event:
 class Journal:
     """Writes the lines of one connection and remembers its last events. `wall` tells the time of an event.
 
-    `hint` is a warning for when an upstream refuses a token, said once; "" for none.
+    `hint` is a warning for when an upstream refuses a token, said once; "" for none. `remedy()` says what to do when
+    only a human or the operator brings another grant.
     """
 
-    def __init__(self, connection: str, wall: Callable[[], float], hint: str = "") -> None:
+    def __init__(
+        self, connection: str, wall: Callable[[], float], hint: str = "", remedy: Callable[[], str] = str
+    ) -> None:
         self._connection = connection
         self._hint = hint
+        self.remedy = remedy
+        self._needs_grant = False
         self._wall = wall
         self._log = structlog.get_logger()
         self._events: deque[Event] = deque(maxlen=KEPT)
@@ -104,6 +109,14 @@ class Journal:
         if self._hint:
             self._log.warning("token_refused", connection=self._connection, hint=self._hint)
             self._hint = ""
+
+    def stands(self, errand: Errand) -> None:
+        """Say what to do, once each time that the connection has come to need a grant from outside."""
+        if isinstance(errand, Flying):
+            return  # nobody knows yet
+        needed, self._needs_grant = self._needs_grant, isinstance(errand, AuthorizationRequired)
+        if self._needs_grant and not needed:
+            self._log.warning("authorization_required", connection=self._connection, remedy=self.remedy())
 
     def broken(self, error: Exception) -> None:
         """Say that a renewal ended by a mistake of ours."""

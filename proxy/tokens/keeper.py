@@ -63,9 +63,9 @@ class Keeper:
 
     `prefetch`: seconds over which the first renewal is spread after `start`, None: the first request brings it.
     `scope` is what is asked for: an answer that grants another one is told of. `authorized` is False where a human
-    has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token.
-    `chance` returns a number x with 0 ≤ x < 1. `retries` is where renewals after a failure wait for their turn.
-    `before` is the keeper that this one replaces and that has the same grant: it is told when this one begins.
+    has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token,
+    `remedy()` tells what brings a grant from outside. `chance` returns x with 0 ≤ x < 1. `retries` is where renewals
+    after a failure wait. `before` is the keeper that this one replaces, with the same grant: it is told at the start.
     """
 
     def __init__(
@@ -81,18 +81,18 @@ class Keeper:
         scope: str = "",
         authorized: bool = True,
         hint: str = "",
+        remedy: Callable[[], str] = str,
         before: Keeper | None = None,
     ) -> None:
         self.unproven = False
         self._connection = connection
         self._policy = policy
-        self._monotonic = clock.monotonic
-        self._wall = clock.wall
+        self._monotonic, self._wall = clock.monotonic, clock.wall
         self._chance = chance
         self._retries = retries
         self._prefetch = prefetch
         self._asked = scope
-        self._journal = Journal(connection, clock.wall, hint)
+        self._journal = Journal(connection, clock.wall, hint, remedy)
         self.issuer = issuer
         self._late = Late(connection, issuer, self._journal)
         self.consent = Consent(
@@ -242,6 +242,7 @@ class Keeper:
         if self._before is not None:
             self._before.heir = self
             self._before = None
+        self._journal.stands(self._life.errand)
         if self._prefetch is not None:
             loop = asyncio.get_running_loop()
             self._first = loop.call_later(self._prefetch * self._chance(), self._advance, Asked(first=True))
@@ -303,6 +304,7 @@ class Keeper:
             self._flight = asyncio.get_running_loop().create_task(work, name=f"renewal:{self._connection}")
             self._tasks.add(self._flight)
             self._flight.add_done_callback(self._tasks.discard)
+        self._journal.stands(self._life.errand)
         held = holds(self._life)
         self._token = held.token if held is not None else None
         self._until = undisturbed_until(self._life, at, used=self._used)
@@ -319,7 +321,7 @@ class Keeper:
             hope = next_start(self._life, self._policy, waiting=True)
             if at.monotonic < self._authorizing_until:
                 hope = at.monotonic  # somebody is at it
-            self._waiting.give_up(at.monotonic, hope, lambda: why(self._life, at.monotonic, self._policy))
+            self._waiting.give_up(at.monotonic, hope, self._why)
         if not self._closed:
             wake = wake_at(self._life, at, self._policy, self._demand())
             self._alarm.set(min(wake, self._waiting.deadline), at.monotonic)
@@ -445,4 +447,4 @@ class Keeper:
         return Moment(self._monotonic(), self._wall(), self._chance())
 
     def _why(self) -> Unavailable:
-        return closing() if self._closed else why(self._life, self._monotonic(), self._policy)
+        return closing() if self._closed else why(self._life, self._monotonic(), self._policy, self._journal.remedy)

@@ -13,6 +13,8 @@ from proxy.tokens.lifecycle import next_start
 from proxy.tokens.states import AuthorizationRequired, Braked, Flying, last_failure, obstacle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.problem import Problem
     from proxy.tokens.pace import Policy
     from proxy.tokens.states import Life
@@ -28,9 +30,18 @@ _NAMED: Final = frozenset(
 # Nothing was asked of the authorization server: only a human can bring what is missing.
 NO_REQUEST: Final = frozenset({"authorization_required", "revoked"})
 _MISSING: Final = {
-    "authorization_required": "Nobody has authorized this connection; see the status page, or iclient-proxy authorize.",
+    "authorization_required": "There is no grant for this connection yet, or none any more.",
     "store_unavailable": "The store of the grants does not answer, and no refresh token is used without it.",
-    "revoked": "The grant was revoked; see the status page, or iclient-proxy authorize.",
+    "revoked": "The grant was revoked.",
+}
+# What helps where the authorization server was asked, or could not be.
+_ADVICE: Final = {
+    Outcome.TRANSPORT: "Can this machine reach the token endpoint? It is tried again by itself.",
+    Outcome.TIMEOUT: "Can this machine reach the token endpoint? It is tried again by itself.",
+    Outcome.MALFORMED: "Compare the request that `iclient-proxy explain` shows with what the provider documents.",
+    Outcome.RATE_LIMITED: "It is tried again by itself, later.",
+    Outcome.INVALID_CLIENT: "Compare client_id, client_secret and client_auth with the registration.",
+    Outcome.INVALID_GRANT: "The authorization server does not take what it was sent as a grant.",
 }
 
 
@@ -47,8 +58,16 @@ class Unavailable:
         return TokenUnavailable(self.problem, self.detail, retry_after=self.retry_after)
 
 
-def why(life: Life, now: float, policy: Policy) -> Unavailable:
-    """Return why no token came; `now` is monotonic."""
+def advice(connection: str, page: str | None, *, by_human: bool) -> str:
+    """Return what to do where only somebody outside can bring a grant; `page` is the URL of the status page, if any."""
+    if not by_human:
+        return "Put a new refresh_token into the definitions, then `iclient-proxy reload`."
+    on_page = f", or authorize it on the status page, {page}/" if page is not None else ""
+    return f"Run `iclient-proxy authorize {connection}`{on_page}."
+
+
+def why(life: Life, now: float, policy: Policy, remedy: Callable[[], str] = str) -> Unavailable:
+    """Return why no token came; `now` is monotonic. `remedy()` says what brings a grant from outside."""
     failure = last_failure(life)
     hindrance = obstacle(life.errand)
     if isinstance(hindrance, AuthorizationRequired):
@@ -63,6 +82,9 @@ def why(life: Life, now: float, policy: Policy) -> Unavailable:
         detail = "The authorization server has not answered yet."
     else:
         detail = _MISSING.get(failure.code) or f"The last token request ended with: {failure.code}."
+        helps = remedy() if code == "authorization_required" else _ADVICE.get(failure.outcome, "")
+        if helps and failure.code not in _NAMED:
+            detail += f" {helps}"
     start = next_start(life, policy, waiting=True)
     # While a renewal is under way nobody knows; a second is short enough to be worth a try.
     wait = 1.0 if isinstance(life.errand, Flying) else start - now

@@ -106,7 +106,8 @@ def test_without_definitions_the_usual_places_are_named(invoke):
     assert done.exit_code == 78
     assert done.stdout == (
         "there are no definitions: no --config, no $ICLIENT_PROXY_CONFIG, "
-        "none of iclient-proxy.yaml, config, /etc/iclient-proxy; `iclient-proxy demo` shows one at work\n"
+        "none of iclient-proxy.yaml, config, /etc/iclient-proxy; "
+        "`iclient-proxy init -o iclient-proxy.yaml` writes a first one, `iclient-proxy demo` shows one at work\n"
     )
 
 

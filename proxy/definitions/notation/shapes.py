@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from proxy.definitions.notation.kinds import Kind
 from proxy.definitions.notation.nodes import Mapping, Node, Scalar, Sequence, described, shown
 from proxy.definitions.notation.reading import UnreadableError
-from proxy.definitions.notation.spelling import hint
+from proxy.definitions.notation.spelling import hint, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping as MappingOf
+
     from proxy.definitions.notation.reading import Reading
 
 T = TypeVar("T")
@@ -54,11 +56,15 @@ class Fields:
 
 @dataclass(frozen=True)
 class Block(Kind[Fields]):
-    """A mapping with known keys; `exclusive` blocks are replaced, not merged."""
+    """A mapping with known keys; `exclusive` blocks are replaced, not merged.
+
+    `elsewhere` says where keys belong that are easily written here.
+    """
 
     keys: dict[str, Key]
     exclusive: bool = False
     doc: str = ""
+    elsewhere: MappingOf[str, str] = field(default_factory=dict)
 
     def read(self, node: Node, reading: Reading) -> Fields:
         mapping = as_mapping(node, reading)
@@ -88,6 +94,8 @@ class Block(Kind[Fields]):
 
     def _refuse(self, name: str, node: Node, reading: Reading) -> None:
         guess = hint(name, self.keys)
+        if not guess and (there := nearest(name, self.elsewhere)):
+            guess = f"; {there} {self.elsewhere[there]}"
         advice = guess or f"; known here: {', '.join(self.keys)}" if len(self.keys) <= 12 else guess
         reading.fault(node, "unknown_key", f"unknown key {shown(name)}{advice}")
 
