@@ -14,6 +14,7 @@ import typer
 
 from proxy.cli.where import definitions_at
 from proxy.definitions.load import Loaded, load
+from proxy.definitions.places import config_paths
 from proxy.errors import DefinitionsError
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def check(
     status, lines = outcome(config or (), os.environ, strict=strict, form=format)
     for line in lines:
         typer.echo(line)
-    if format is Format.TEXT:
+    if format is Format.TEXT and config_paths(config, os.environ):  # else the fault names the next step
         place = f" {shlex.join(f'--config={path}' for path in config)}" if config else ""
-        found = _count(len(lines), "fault")
-        says = f"{found}. Next: correct them, then iclient-proxy check" if status else "Next: iclient-proxy run"
+        found, them = _count(len(lines), "fault"), "it" if len(lines) == 1 else "them"
+        says = f"{found}. Next: correct {them}, then iclient-proxy check" if status else "Next: iclient-proxy run"
         typer.echo(f"{says}{place}", err=True)
     if status:
         raise typer.Exit(status)

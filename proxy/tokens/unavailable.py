@@ -61,7 +61,10 @@ class Unavailable:
 def advice(connection: str, page: str | None, *, by_human: bool) -> str:
     """Return what to do where only somebody outside can bring a grant; `page` is the URL of the status page, if any."""
     if not by_human:
-        return "Put a new refresh_token into the definitions, then `iclient-proxy reload`."
+        return (
+            "Give the connection a new refresh_token, then `iclient-proxy reload`; restart the proxy where it is in "
+            "an environment variable."
+        )
     on_page = f", or authorize it on the status page, {page}/" if page is not None else ""
     return f"Run `iclient-proxy authorize {connection}`{on_page}."
 

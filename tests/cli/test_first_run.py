@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from proxy.tokens.unavailable import advice
 from tests.cli.command import iclient_proxy
 from tests.cli.terminal import at_terminal
 from tests.support.client import Client
@@ -76,7 +77,7 @@ async def test_who_types_only_the_name_reads_where_to_begin_and_it_goes_all_the_
 @pytest.mark.parametrize("verb", [("run",), ("check",)])
 async def test_without_definitions_the_command_that_writes_them_is_named(verb, tmp_path):
     done = await iclient_proxy(*verb, cwd=tmp_path)
-    [first, _demo] = commands(done.out + done.err)[:2]
+    [first, _demo] = commands(done.out + done.err)
 
     assert (await iclient_proxy(*first, cwd=tmp_path)).status == 0
     assert (tmp_path / "iclient-proxy.yaml").exists()
@@ -88,14 +89,14 @@ async def test_a_first_check_with_five_mistakes_says_for_each_what_would_be_righ
     done = await iclient_proxy("check", "--config", "my own.yaml", cwd=tmp_path)
 
     assert done.status == 78
-    for advice in (
+    for told in (
         "did you mean connections?",
         "none are defined: write one right here, iclient: {…}",
         "https:// (or http://), then a host",
         "provider is a key of its iClient: write it below iclient",
         "did you mean client_credentials?",
     ):
-        assert advice in done.out
+        assert told in done.out
     count = len(done.out.splitlines())
     assert done.err == f"{count} faults. Next: correct them, then iclient-proxy check '--config=my own.yaml'\n"
     [again] = commands(done.err)
@@ -170,6 +171,18 @@ async def test_a_grant_that_needs_a_human_is_announced_once_with_command_and_pag
         assert "Open this in a browser, wherever it is" in reached.err
     finally:
         await process.stop()
+
+
+@pytest.mark.parametrize(
+    ("by_human", "page", "told"),
+    [
+        (True, None, "Run `iclient-proxy authorize crm`."),
+        (True, "https://p.example", "crm`, or authorize it on the status page, https://p.example/."),
+        (False, "https://p.example", "Give the connection a new refresh_token, then `iclient-proxy reload`;"),
+    ],
+)
+def test_no_page_is_named_where_there_is_none_and_none_to_authorize_where_nobody_can(by_human, page, told):
+    assert told in advice("crm", page, by_human=by_human)
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])

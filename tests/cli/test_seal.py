@@ -36,7 +36,7 @@ async def test_what_seal_prints_is_a_value_of_the_definitions(tmp_path):
     known = await iclient_proxy("check", environment={"ICLIENT_PROXY_KEY": f"{NEW},{OLD}"}, cwd=tmp_path)
     unknown = await iclient_proxy("check", environment={"ICLIENT_PROXY_KEY": NEW}, cwd=tmp_path)
 
-    assert (known.status, known.err) == (0, "")
+    assert (known.status, known.err) == (0, "Next: iclient-proxy run\n")
     assert unknown.status == 78
     assert re.search(r"yaml:9:7: .*it was sealed with the key 347672fa", unknown.out)
 

@@ -143,7 +143,7 @@ async def test_the_first_definition_is_checked_as_the_readme_says(tmp_path):
     said = await shell("\n".join(lines[:2]), tmp_path)
 
     assert lines[2] == "iclient-proxy run"  # the tutorial runs it
-    assert (said.status, said.err) == (0, "")
+    assert (said.status, said.err) == (0, "Next: iclient-proxy run\n")
     assert said.out.startswith("The definitions are fine")
 
 
