@@ -9,7 +9,7 @@ async def until(moment: float) -> None:
     """Return at that time of the running loop."""
     loop = asyncio.get_running_loop()
     reached = loop.create_future()
-    timer = loop.call_at(moment, reached.set_result, None)
+    timer = loop.call_at(moment, lambda: reached.done() or reached.set_result(None))
     try:
         await reached
     finally:

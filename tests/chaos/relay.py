@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Self
 
@@ -57,7 +57,7 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        with closing(writer), suppress(OSError):
             inner, outer = await asyncio.open_unix_connection(str(self._path))
             stream = _Stream(self, outer)
             there = asyncio.create_task(stream.commands(reader), name="relay: commands")
@@ -69,7 +69,6 @@ class Relay:
                 back.cancel()
                 await asyncio.gather(there, back, return_exceptions=True)
                 outer.close()
-        writer.close()
 
 
 class _Stream:

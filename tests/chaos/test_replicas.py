@@ -23,6 +23,7 @@ async def test_replicas_that_stand_still_or_die_and_a_redis_that_forgets_cost_no
     only = ("pause_in_a_renewal", "pause_shortly", "destroy_an_answer", "kill_and_start", "cut_streams_to_redis")
     seen = await rage(tmp_path, 1, connections=4, grace=True, seed=1, only=only)
 
+    assert (seen.verdict.faults, seen.stuck) == ((), ())
     assert [each for each in aftermath(seen, "forgiving") if not each.holds] == []
     assert set(seen.done.values()) == {1}
     assert len(seen.done) == len(only)

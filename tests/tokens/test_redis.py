@@ -16,6 +16,7 @@ from proxy.definitions.models import Tls
 from proxy.outbound.tls import client_context
 from proxy.secret import Secret
 from proxy.tokens.stored import Stored, StoreUnavailable
+from tests.chaos.relay import Cut, Relay
 from tests.support.deadline import awaiting, eventually
 from tests.support.redis_server import RedisServer, ScriptedRedis, redis_server
 from tests.tokens.redis_store import K1, servers
@@ -299,6 +300,23 @@ async def test_a_turn_that_is_given_back_is_taken_before_anybody_looks_again(rep
                 await asyncio.wait((waiting,), timeout=0.05)
                 assert not waiting.done()
             await waiting
+
+
+@pytest.mark.case("R-371", "R-377")
+async def test_a_turn_goes_to_nobody_before_what_was_got_in_it_is_saved(server, process):
+    """Else the next one would use the refresh token whose successor only the first one knows."""
+    other = await Replica(process()).begin()
+    async with Relay(server.path) as relay:
+        one = await Replica(process(url=relay.url)).begin()
+        async with awaiting("both turns", 15):
+            async with one.store.turn():
+                relay.lose(Cut.COMMANDS)
+                with pytest.raises(StoreUnavailable):
+                    await one.store.save(Stored(1, GRANT))
+                relay.lose(Cut.NOTHING)
+            async with other.store.turn():
+                assert await other.store.load() == Stored(1, GRANT)
+        await one.grants.close()
 
 
 async def _in_turn(store):

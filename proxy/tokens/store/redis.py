@@ -80,6 +80,7 @@ class GrantServer:
             channel=self._channel,
             sender=self._sender,
             entropy=entropy,
+            unsaved=self.unsaved,
         )
         self._records = Records(settings.namespace, Keyring.of(settings.keys), entropy, clock, self.errors)
         self._heard: Callable[[str], None] = _nobody

@@ -74,9 +74,9 @@ class Streams:
                 await asyncio.sleep(0)
             raise StoreUnavailable(f"no answer within {seconds:g} s")
         finally:
+            work.add_done_callback(_forgotten)  # also where whoever asked was cancelled in the moment that it ended
             if not work.done():
                 work.cancel()
-                work.add_done_callback(_forgotten)
                 await asyncio.wait((work,), timeout=DEADLINE)
 
     async def _conversation(self, command: tuple[str | bytes | int, ...]) -> Any:  # noqa: ANN401

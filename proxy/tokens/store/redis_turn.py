@@ -27,11 +27,20 @@ _PROLONGED: Final = 3  # so many times within its life
 class Turns:
     """The turns of all connections in one namespace; one that nobody prolongs ends after `seconds`.
 
-    `channel` is where `sender` says that a turn is free.
+    `channel` is where `sender` says that a turn is free. A turn is kept while `unsaved` says that something of its
+    connection is not: who came next would not find what was got in it, and use the same refresh token.
     """
 
     def __init__(
-        self, link: Link, namespace: str, *, seconds: float, channel: str, sender: str, entropy: Callable[[int], bytes]
+        self,
+        link: Link,
+        namespace: str,
+        *,
+        seconds: float,
+        channel: str,
+        sender: str,
+        entropy: Callable[[int], bytes],
+        unsaved: Callable[[str], bool],
     ) -> None:
         self._link = link
         self._namespace = namespace
@@ -39,6 +48,7 @@ class Turns:
         self._channel = channel
         self._sender = sender
         self._entropy = entropy
+        self._unsaved = unsaved
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._settled_at = -math.inf
         self._owed: dict[str, tuple[str, str]] = {}
@@ -100,6 +110,9 @@ class Turns:
                 woken.cancel()
 
     async def _give_back(self, name: str, key: str, nonce: str) -> None:
+        if self._unsaved(name):
+            self._owed[key] = (name, nonce)
+            return
         message = Message(self._sender, FREE, name).text()
         try:
             await self._link.ask("turn", "EVAL", GIVE_BACK, 1, key, nonce, self._channel, message, write=False)
