@@ -124,11 +124,12 @@ class Service:
         )
         server = AdminServer(settings, self._operations.ports, self._health, metrics.scrape, clock=self._clock)
         sock = bind_socket(settings.bind, "admin listener")
-        self._log.info("listening", listener="admin", address=printable_address(sock))
+        address = printable_address(sock)
         self._admin_at = bound_at(sock)
         self._guard()
         self._workshop.admin_base = admin_base(settings, self._admin_at[1] if self._admin_at is not None else None)
         await server.start(sock)
+        self._log.info("listening", listener="admin", address=address)  # not sooner: until then it refuses
         return server
 
     def _forward_address(self) -> str | None:
