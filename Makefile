@@ -21,7 +21,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test chaos bench schema reference docs lock clean
+.PHONY: help setup demo check test chaos nightly bench schema reference docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ test: $(DEV_STAMP) ## run every test that this machine has the tools for, and na
 
 chaos: $(DEV_STAMP) ## kill, starve, crowd and pause proxies for an hour (needs strace, redis-server)
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+nightly: $(DEV_STAMP) ## what takes too long for every change: all cases beside traffic, cuts, canaries, soak
+	$(BIN)/python -m tests.nightly $(NIGHTLY)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
 	$(BIN)/python -m bench $(BENCH)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from tests.chaos import crowd, kills, nemesis, outage, replicas
-from tests.chaos.figures import table
+from tests.support.figures import table
 from tests.support.redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.chaos.figures import Figure
+    from tests.support.figures import Figure
 
 _PER_POINT: Final = 200
 _PHASES: Final = 24

@@ -7,9 +7,9 @@ import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.figures import Figure
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually
+from tests.support.figures import Figure
 from tests.support.scripts import OK_BODY
 from tests.support.stage import Stage
 

@@ -16,13 +16,13 @@ from enum import StrEnum
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.chaos.figures import Figure
 from tests.chaos.history import Kind, Verdict, judge
 from tests.chaos.relay import Cut, Relay
 from tests.chaos.rotation import Hold, RotatingServer, parts
 from tests.chaos.tracing import killed_at
 from tests.support.client import Client
 from tests.support.deadline import awaiting
+from tests.support.figures import Figure
 from tests.support.process import Process
 from tests.support.upstream import Upstream, listen
 

@@ -14,12 +14,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.figures import Figure
 from tests.chaos.history import Kind, Verdict, judge
 from tests.chaos.pacing import lasting
 from tests.chaos.replicas import NAMES, Crew, crew, expired
 from tests.chaos.rotation import Hold
 from tests.support.deadline import eventually
+from tests.support.figures import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from proxy.definitions.settings import Limits
 from proxy.errors import TokenUnavailable
-from tests.chaos.figures import Figure
 from tests.chaos.moved_time import MovedLoop, run
 from tests.chaos.pacing import until
 from tests.support.authorization_server import AuthorizationServer, End, raw, respond, token
+from tests.support.figures import Figure
 from tests.tokens.kept import connection_to, kept
 
 if TYPE_CHECKING:

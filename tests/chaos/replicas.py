@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.chaos.figures import Figure
 from tests.chaos.history import Kind, judge
 from tests.chaos.kills import KEY
 from tests.chaos.pacing import until
 from tests.chaos.rotation import RotatingServer, parts
 from tests.support.client import Client
 from tests.support.deadline import eventually
+from tests.support.figures import Figure
 from tests.support.process import Process
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.scripts import response
