@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pages import commands, definitions, metrics, problems
+from pages import commands, dashboard, definitions, metrics, problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,4 +15,5 @@ REFERENCE: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/command-line.md": commands.page,
     "docs/reference/problems.md": problems.page,
     "docs/reference/metrics.md": metrics.page,
+    "helm/iclient-proxy/files/dashboard.json": dashboard.page,
 }

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import pytest
 
 from proxy.definitions.load import load
 from tests.clients.api import Api
-from tests.clients.stage import ClientStage, free_port
+from tests.clients.stage import ClientStage
 from tests.conftest import program
-from tests.support.client import Client
 from tests.support.deadline import eventually
 from tests.support.process import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.support.prometheus import prometheus, value
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,9 +22,8 @@ URLS = {"orders": "https://api.example.com"}
 EXAMPLE = ROOT / "examples" / "prometheus"
 
 
-@asynccontextmanager
-async def prometheus(folder: Path, stage: ClientStage) -> AsyncIterator[int]:
-    """Run Prometheus on the example, where only the ports and the interval are others; yield its port."""
+def configuration(stage: ClientStage) -> str:
+    """The example's, where only the ports and the interval are others."""
     text = (EXAMPLE / "prometheus.yml").read_text()
     changes = {
         "127.0.0.1:3128": f"127.0.0.1:{stage.port}",
@@ -41,43 +33,14 @@ async def prometheus(folder: Path, stage: ClientStage) -> AsyncIterator[int]:
     for written, here in changes.items():
         assert text.count(written) == 1
         text = text.replace(written, here)
-    (folder / "prometheus.yml").write_text(text)
-    port = free_port()
-    with (folder / "log").open("wb") as log:
-        running = await asyncio.create_subprocess_exec(
-            program("prometheus") or "prometheus", f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
-            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env={"HOME": str(folder)},
-        )  # fmt: skip
-    try:
-        yield port
-    finally:
-        running.terminate()
-        await running.wait()
-
-
-async def value(port: int, query: str) -> str | None:
-    """Ask Prometheus; None while it has no value."""
-    try:
-        client = await Client.connect(("127.0.0.1", port))
-    except OSError:
-        return None
-    try:
-        asked = f"GET /api/v1/query?query={quote(query)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        answer = await client.ask(asked.encode())
-    finally:
-        await client.close()
-    if answer.status != 200:
-        return None
-    found: list[Any] = json.loads(answer.body)["data"]["result"]
-    return str(found[0]["value"][1]) if found else None
+    return text
 
 
 @pytest.mark.needs("prometheus")
 async def test_a_protected_target_is_scraped_and_a_revoked_token_costs_no_scrape(
     api: Api, stage: ClientStage, tmp_path: Path
 ):
-    async with prometheus(tmp_path, stage) as port:
+    async with prometheus(tmp_path, configuration(stage)) as port:
 
         async def holds(query: str, wanted: str) -> bool:
             return await value(port, query) == wanted
