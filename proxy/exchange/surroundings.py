@@ -6,11 +6,13 @@ import os
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.exchange.flow import Exchange
 from proxy.exchange.plan import all_hidden
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.access_token import AccessToken
     from proxy.exchange.inspection import Bounds
@@ -34,11 +36,11 @@ class Claimant(Protocol):
 
 
 class Surroundings:
-    """What all exchanges of the process share."""
+    """What all exchanges of the process share. `exchange` makes one, as the class `Exchange` itself does."""
 
     __slots__ = (
-        "_last_id", "_prefix", "bounds", "counters", "draining", "loop", "memory", "recorder", "tunnel_idle",
-        "tunnels_max", "unmatched", "via_tag",
+        "_last_id", "_prefix", "bounds", "counters", "draining", "exchange", "loop", "memory", "recorder",
+        "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -53,8 +55,10 @@ class Surroundings:
         via_tag: bytes,
         tunnels_max: int,
         tunnel_idle: float,
+        exchange: Callable[..., Exchange] = Exchange,
     ) -> None:
         self.loop = loop
+        self.exchange = exchange
         self.counters = counters
         self.unmatched = unmatched
         self.recorder = recorder

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange.connect import Connect
-from proxy.exchange.flow import Exchange
 from proxy.exchange.plan import Plan
 from proxy.inbound.demands import check_demands, ends_here, own_answer
 from proxy.inbound.peer_socket import reset, was_reset
@@ -22,6 +21,7 @@ from proxy.wire.request import parse_request
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:
+    from proxy.exchange.flow import Exchange
     from proxy.exchange.stream import TunnelEnd
     from proxy.inbound.listener import Listener
     from proxy.inbound.rules import Crossing, Rules
@@ -272,7 +272,7 @@ class Downstream(asyncio.Protocol):
             self._answer(refusal, head, close=closes)
             return self._answered(data, closes=closes)
         self._host_allowed = fields.host
-        exchange = self._exchange = Exchange(
+        exchange = self._exchange = listener.surroundings.exchange(
             listener.surroundings, self, found, head, strip_authorization=rules.strips_authorization
         )
         if body.done and not self._write_blocked:

@@ -19,12 +19,14 @@ from proxy.definitions.settings import ForwardListener, ReverseListener
 from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
 from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
+from proxy.exchange.flow import Exchange
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
 from proxy.exchange.route import RouteTable
 from proxy.exchange.surroundings import Surroundings
+from proxy.exchange.traced import Tracing
 from proxy.inbound import forward
 from proxy.inbound.forward import Blind, ForwardRules, Guesses
 from proxy.inbound.intercept import Interception
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
+    from proxy.exchange.traced import Sampler
     from proxy.inbound.rules import Rules
     from proxy.outbound.dial import Way
     from proxy.outbound.resolve import Resolver as NameResolver
@@ -120,6 +123,7 @@ class Workshop:
         clock: Clock,
         entropy: random.Random,
         recorder: Recorder | None,
+        sampler: Sampler | None = None,
         resolver: NameResolver,
         stores: Stores | None = None,
         api_server: str | None = None,
@@ -160,6 +164,7 @@ class Workshop:
             via_tag=tag.encode(),
             tunnels_max=tunnels,
             tunnel_idle=limits.tunnel_idle,
+            exchange=Tracing(sampler).exchange if sampler is not None else Exchange,
         )
         self._tunnels_claimed, self._tunnels = (
             RawStreams(way, self._loop, self.sweep, _TUNNEL_CONNECT) for way in (self._claimed, self._unclaimed)

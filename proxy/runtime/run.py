@@ -19,6 +19,7 @@ from proxy.clock import SystemClock
 from proxy.definitions.load import load
 from proxy.definitions.notation.footprint import Footprint
 from proxy.observe.logging import configure
+from proxy.observe.traces import spans
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.service import Service
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
     from proxy.exchange.record import Recorder
+    from proxy.exchange.traced import Sampler
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
@@ -69,8 +71,9 @@ def run(paths: Sequence[Path]) -> int:
     _keep_large_blocks()
     logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
     try:
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(_serve(loaded, read, clock, logs.access, watch, hung_up, environ.get(_API_SERVER)))
+        with spans(environ, clock, logs.access) as sent, asyncio.Runner(loop_factory=_new_loop) as runner:
+            recorder = logs.access if sent is None else sent
+            runner.run(_serve(loaded, read, clock, recorder, sent, watch, hung_up, environ.get(_API_SERVER)))
     finally:
         logs.close()
     return 0
@@ -116,6 +119,7 @@ async def _serve(
     read: Callable[[], Loaded],
     clock: Clock,
     recorder: Recorder | None,
+    sampler: Sampler | None,
     watch: Watch,
     hung_up: list[int],
     api_server: str | None,
@@ -133,6 +137,7 @@ async def _serve(
         clock=clock,
         entropy=entropy,
         recorder=recorder,
+        sampler=sampler,
         resolver=Resolver(),
         stores=open_stores(loaded.definitions, entropy, clock),
         api_server=api_server,
