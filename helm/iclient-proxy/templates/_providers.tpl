@@ -1,0 +1,3 @@
+{{- define "iclient-proxy.providers" -}}
+{}
+{{- end }}

@@ -1,0 +1,111 @@
+{{/*
+For other charts. They name this chart as a dependency, with gateway.enabled: false, and include these in their pods.
+Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the dependency, if it has one.
+
+  iclient-proxy.sidecar        the container as an item of a list; `at` says which list this is: "initContainers" or
+                               "containers". Nothing where it does not belong. `replicas`: how many pods there are.
+  iclient-proxy.volumes        items of the pod's volumes
+  iclient-proxy.env            items of an application container's env
+  iclient-proxy.podLabels      by which a PodMonitor finds the pod
+  iclient-proxy.podAnnotations replace pods when something changes that a running proxy can't take over
+  iclient-proxy.notes          for NOTES.txt: which connections wait for a human
+*/}}
+
+{{/* The scope of this chart in its parent's, as `.scope` of the dict; a fault where there is none. */}}
+{{- define "iclient-proxy.enter" -}}
+{{- if not (and (kindIs "map" .) .ctx) -}}
+{{- fail "iclient-proxy: its templates take a dict: include \"iclient-proxy.sidecar\" (dict \"ctx\" $ \"at\" \"initContainers\")" -}}
+{{- end -}}
+{{- $name := .chart | default "iclient-proxy" -}}
+{{- if not (hasKey .ctx.Subcharts $name) -}}
+{{- fail (printf "iclient-proxy: chart %s has no dependency named %s; name its alias: (dict \"ctx\" $ \"chart\" \"ALIAS\")" .ctx.Chart.Name $name) -}}
+{{- end -}}
+{{- $scope := index .ctx.Subcharts $name -}}
+{{- if $scope.Values.gateway.enabled -}}
+{{- fail (printf "iclient-proxy: set %s.gateway.enabled: false; its listeners are for other pods, a sidecar's are for its own" $name) -}}
+{{- end -}}
+{{- include "iclient-proxy.checkSources" $scope -}}
+{{- include "iclient-proxy.checkListeners" $scope -}}
+{{- $_ := set . "scope" $scope -}}
+{{- end }}
+
+{{- define "iclient-proxy.sidecar" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- if not (has .at (list "initContainers" "containers")) -}}
+{{- fail "iclient-proxy.sidecar: say where it is included: \"at\" \"initContainers\" or \"at\" \"containers\"; it belongs into both lists, and is rendered in the right one" -}}
+{{- end -}}
+{{- include "iclient-proxy.checkReplicas" (dict "scope" .scope "replicas" (.replicas | default 1)) -}}
+{{- $native := include "iclient-proxy.native" .scope | eq "true" -}}
+{{- if eq .at ($native | ternary "initContainers" "containers") -}}
+{{- $container := merge (include "iclient-proxy.container" . | fromYaml) (include "iclient-proxy.furniture" . | fromYaml) -}}
+{{- if $native -}}
+{{- $_ := set $container "restartPolicy" "Always" -}}
+{{- end -}}
+{{- toYaml (list $container) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "iclient-proxy.volumes" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- $volumes := list (include "iclient-proxy.volume" .scope | fromYaml) -}}
+{{- toYaml (concat $volumes .scope.Values.extraVolumes) -}}
+{{- end }}
+
+{{- define "iclient-proxy.env" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- $env := list -}}
+{{- range include "iclient-proxy.doors" .scope | fromYamlArray -}}
+{{- if and (eq .name "reverse") .port -}}
+{{- $env = append $env (dict "name" "ICLIENT_PROXY_URL" "value" (printf "http://127.0.0.1:%d" (int .port))) -}}
+{{- end -}}
+{{- if and (eq .name "forward") .port -}}
+{{- $env = concat $env (include "iclient-proxy.proxyEnv" .port | fromYamlArray) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $env -}}
+{{- end }}
+
+{{/* The same as `iclient-proxy env --runtime k8s` prints, for a forward listener on that port of the pod's loopback. */}}
+{{- define "iclient-proxy.proxyEnv" -}}
+{{- $port := int . -}}
+{{- range list "http_proxy" "HTTP_PROXY" "https_proxy" "HTTPS_PROXY" }}
+- {name: {{ . }}, value: "http://127.0.0.1:{{ $port }}"}
+{{- end }}
+{{- range list "no_proxy" "NO_PROXY" }}
+- {name: {{ . }}, value: "localhost,127.0.0.1,::1"}
+{{- end }}
+- name: JAVA_TOOL_OPTIONS
+  value: "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort={{ $port }} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={{ $port }} -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
+- {name: NODE_USE_ENV_PROXY, value: "1"}
+{{- end }}
+
+{{- define "iclient-proxy.podLabels" -}}
+iclient-proxy/sidecar: "true"
+{{- end }}
+
+{{- define "iclient-proxy.podAnnotations" -}}
+{{- include "iclient-proxy.enter" . -}}
+iclient-proxy/fixed: {{ include "iclient-proxy.fixed" .scope }}
+{{- end }}
+
+{{- define "iclient-proxy.notes" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- include "iclient-proxy.waitingNotes" (dict "scope" .scope "target" (.target | default (printf "deploy/%s" .ctx.Release.Name))) -}}
+{{- end }}
+
+{{- define "iclient-proxy.waitingNotes" -}}
+{{- $port := include "iclient-proxy.adminPort" .scope -}}
+{{- with include "iclient-proxy.waiting" .scope | fromYamlArray -}}
+{{ len . | eq 1 | ternary "This connection has" "These connections have" }} to be authorized by a human before a request gets through:
+{{ range . }}
+  {{ . }}
+{{- end }}
+
+  kubectl --namespace {{ $.scope.Release.Namespace }} port-forward {{ $.target }} 7489:{{ $port }}
+{{- range . }}
+  iclient-proxy authorize {{ . }} --admin http://127.0.0.1:7489
+{{- end }}
+
+Or open http://127.0.0.1:7489/ in a browser while the port is forwarded.
+{{- end -}}
+{{- end }}
