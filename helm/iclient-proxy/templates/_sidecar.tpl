@@ -8,7 +8,8 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
   iclient-proxy.env            items of an application container's env
   iclient-proxy.podLabels      by which a PodMonitor finds the pod
   iclient-proxy.podAnnotations replace pods when something changes that a running proxy can't take over
-  iclient-proxy.notes          for NOTES.txt: which connections wait for a human
+  iclient-proxy.native.here    "true" where the sidecar is native; "false" where a Job has to end it (POST /quitquitquit)
+  iclient-proxy.notes          for NOTES.txt: which connections wait for a human; `target` of kubectl port-forward
 */}}
 
 {{/* The scope of this chart in its parent's, as `.scope` of the dict; a fault where there is none. */}}
@@ -53,7 +54,7 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
 
 {{- define "iclient-proxy.env" -}}
 {{- include "iclient-proxy.enter" . -}}
-{{- $env := list -}}
+{{- $env := list (dict "name" "ICLIENT_PROXY_ADMIN" "value" (printf "http://127.0.0.1:%s" (include "iclient-proxy.adminPort" .scope))) -}}
 {{- range include "iclient-proxy.doors" .scope | fromYamlArray -}}
 {{- if and (eq .name "reverse") .port -}}
 {{- $env = append $env (dict "name" "ICLIENT_PROXY_URL" "value" (printf "http://127.0.0.1:%d" (int .port))) -}}
@@ -77,6 +78,11 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
 - name: JAVA_TOOL_OPTIONS
   value: "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort={{ $port }} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={{ $port }} -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
 - {name: NODE_USE_ENV_PROXY, value: "1"}
+{{- end }}
+
+{{- define "iclient-proxy.native.here" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- include "iclient-proxy.native" .scope -}}
 {{- end }}
 
 {{- define "iclient-proxy.podLabels" -}}
