@@ -1,7 +1,6 @@
 """A MutatingAdmissionPolicy as an API server carries it out: its CEL in Google's engine, its patches by RFC 6902."""
 
 import copy
-import json
 from functools import cache
 
 from cel_expr_python import cel
@@ -74,7 +73,7 @@ def _whole(node):
 
 def patched(document, found):
     """Return the document with these additions (RFC 6902 §4.1); raises where a path leads nowhere."""
-    document = copy.deepcopy(document)
+    document, found = copy.deepcopy((document, found))
     for each in found:
         assert each["op"] == "add", each
         *above, last = [part.replace("~1", "/").replace("~0", "~") for part in each["path"].split("/")[1:]]
@@ -87,4 +86,4 @@ def patched(document, found):
             place.insert(position, each["value"])
         else:
             place[last] = each["value"]
-    return json.loads(json.dumps(document))
+    return document
