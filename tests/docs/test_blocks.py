@@ -151,7 +151,7 @@ def written_options():
     """Yield page, verb and option of each command line of the product that stands in a block."""
     for each in COMMANDS:
         for line in each.text.splitlines():
-            for command in re.findall(r"iclient-proxy ([^|;)#\n]+)", line):
+            for command in re.findall(r"(?<![/\w-])iclient-proxy ([^|;)#\n]+)", line):
                 verb, *rest = command.split()
                 yield from ((str(each), verb, word) for word in ["", *rest] if not word or word.startswith("-"))
 

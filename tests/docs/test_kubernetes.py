@@ -1,78 +1,181 @@
-"""The manifests of the guide: they parse, their definitions load, and their names, ports and paths fit together."""
+"""The guide to Kubernetes, followed: its chart is built, its commands are run, its manifests fit together."""
+
+import copy
+import re
 
 import pytest
 import yaml
 
 from proxy.admin.access import OPEN_TO_ALL
 from proxy.definitions.load import load
-from tests.docs.page import DOCS, blocks
+from tests.clients.stage import shell
+from tests.conftest import KUBERNETES_TOOLS
+from tests.docs.page import DOCS, ROOT, blocks
+from tests.helm.charts import (
+    CHART,
+    NEWEST,
+    VERSIONS,
+    helm,
+    not_restricted,
+    objects,
+    one,
+    pod_of,
+    proxy_of,
+    valid,
+)
+from tests.helm.pod import Pod
+from tests.helm.test_patch import patched
 
-BLOCKS = blocks(DOCS / "guides" / "kubernetes.md", "yaml")
-OBJECTS = {each["kind"]: each for block in BLOCKS for each in yaml.safe_load_all(block.text)}
-PODS = {kind: OBJECTS[kind]["spec"]["template"]["spec"] for kind in ("Deployment", "Job")}
+PAGE = DOCS / "guides" / "kubernetes.md"
+TITLED = {block.title: block.text for block in blocks(PAGE, "yaml") if block.title}
+MANIFESTS = [each for block in blocks(PAGE, "yaml") if not block.title for each in yaml.safe_load_all(block.text)]
+TYPED = [block.text for block in blocks(PAGE, "sh")]
 
 
-def proxy_of(pod):
-    [found] = [each for each in containers(pod) if each["name"] == "iclient-proxy"]
+def command(beginning):
+    [found] = [text for text in TYPED if text.startswith(beginning)]
     return found
 
 
-def containers(pod):
-    return [*pod.get("initContainers", ()), *pod["containers"]]
+@pytest.fixture
+def shop(tmp_path):
+    """Return the chart that a reader has after the fourth step."""
+    (tmp_path / "shop" / "templates").mkdir(parents=True)
+    for name in ("Chart.yaml", "values.yaml", "templates/deployment.yaml"):
+        text = TITLED[name].replace("file://../iclient-proxy/helm/iclient-proxy", f"file://{CHART}")
+        (tmp_path / "shop" / name).write_text(text)
+    helm("dependency", "update", tmp_path / "shop")
+    return tmp_path / "shop"
 
 
 @pytest.fixture
-def definitions(tmp_path):
-    for name, text in OBJECTS["ConfigMap"]["data"].items():
-        (tmp_path / name).write_text(text)
-    loaded = load([tmp_path], OBJECTS["Secret"]["stringData"])
+def typed(tmp_path):
+    """Return a function that runs lines of the page where the checkout lies, with the values that it shows."""
+    (tmp_path / "helm").symlink_to(ROOT / "helm")
+    for name, text in TITLED.items():
+        if name.endswith(".values.yaml"):
+            (tmp_path / name).write_text(text)
+    path = f"{KUBERNETES_TOOLS / 'node_modules' / '.bin'}:/usr/bin:/bin"
+
+    async def run(text, **environment):
+        said = await shell(text, tmp_path, PATH=path, **environment)
+        assert said.status == 0, said
+        return said.out
+
+    return run
+
+
+@pytest.mark.needs("helm", "kubectl")
+@pytest.mark.parametrize("version", ["1.28", *VERSIONS])
+def test_the_chart_of_the_guide_renders_a_pod_that_kubernetes_takes(shop, version):
+    found = objects(shop, None, version)
+
+    valid(found, version)
+    assert not_restricted({"containers": [proxy_of(pod_of(one(found, "Deployment")))]}) == []
+
+
+@pytest.mark.needs("helm", "kubectl")
+async def test_its_secret_holds_what_its_definitions_name(shop, typed, tmp_path):
+    creating = command("kubectl create secret generic shop-iclient").strip()
+    secret = yaml.safe_load(await typed(f"{creating} --dry-run=client --output yaml"))
+    found = objects(shop)
+    node = tmp_path / "node"
+    node.mkdir()
+    pod = Pod(
+        pod_of(one(found, "Deployment")),
+        node,
+        config_maps={one(found, "ConfigMap")["metadata"]["name"]: one(found, "ConfigMap")["data"]},
+        secrets={secret["metadata"]["name"]: dict.fromkeys(secret["data"], "canary")},
+    )
+
+    loaded = load([pod.volumes["iclient-proxy"].folder], {})
+
     assert loaded.warnings == ()
-    return loaded.definitions
+    assert [each.name for each in loaded.definitions.connections] == ["orders"]
+    stop = loaded.definitions.shutdown
+    assert pod.spec["terminationGracePeriodSeconds"] > stop.drain_delay + stop.grace
+    assert pod.environment("shop")["API_URL"] == "http://127.0.0.1:7480/orders"
 
 
-def test_the_definitions_of_the_config_map_load_with_the_secret(definitions):
-    assert [each.name for each in definitions.connections] == ["orders"]
-    assert definitions.connections[0].required
+@pytest.mark.needs("helm", "kubectl")
+async def test_the_secret_of_redis_has_the_keys_that_the_chart_looks_for(typed):
+    creating = command("kubectl create secret generic shop-redis").strip()
+    secret = yaml.safe_load(await typed(f"{creating} --dry-run=client --output yaml", STORE_KEY="canary"))
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["redis"]
+    assert set(secret["data"]) == {values["urlKey"], values["keyKey"]}
 
 
-@pytest.mark.parametrize("kind", PODS)
-def test_a_pod_takes_its_secret_and_its_definitions_from_where_they_are(kind):
-    container = proxy_of(PODS[kind])
-    references = [each["valueFrom"]["secretKeyRef"] for each in container["env"]]
-    volumes = {each["name"]: each["configMap"]["name"] for each in PODS[kind]["volumes"]}
-    [mount] = container["volumeMounts"]
+@pytest.mark.needs("helm")
+async def test_the_policy_is_rendered_as_the_guide_says(typed):
+    found = list(yaml.safe_load_all(await typed(command("helm template injection"))))
 
-    assert [(each["name"], each["key"]) for each in references] == [
-        (OBJECTS["Secret"]["metadata"]["name"], key) for key in OBJECTS["Secret"]["stringData"]
-    ]
-    assert volumes[mount["name"]] == OBJECTS["ConfigMap"]["metadata"]["name"]
-    assert container["args"] == ["run", "--config", mount["mountPath"]]
+    valid(found, "1.36")
+    assert {each["kind"] for each in found} == {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"}
 
 
-def test_the_sidecar_is_native_and_its_probes_ask_pages_that_answer_a_node(definitions):
-    [sidecar] = PODS["Deployment"]["initContainers"]
-    probes = {name: sidecar[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
-    ports = {each["name"]: each["containerPort"] for each in sidecar["ports"]}
-    admin = definitions.listeners.admin.bind
+@pytest.mark.needs("helm", "kubectl")
+async def test_the_patch_is_printed_and_applied_as_the_guide_says(typed, tmp_path):
+    await typed(command("helm template shop"))
+    [config_map] = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
+    workload = copy.deepcopy(one(MANIFESTS, "Deployment"))
+    del workload["spec"]["template"]["spec"]["initContainers"], workload["spec"]["template"]["spec"]["volumes"]
 
-    assert sidecar["restartPolicy"] == "Always"
-    assert {name: probe["path"] for name, probe in probes.items()} == {
-        "startupProbe": "/startupz", "readinessProbe": "/readyz", "livenessProbe": "/livez",
-    }  # fmt: skip
-    assert {probe["path"] for probe in probes.values()} <= OPEN_TO_ALL
-    assert {ports[probe["port"]] for probe in probes.values()} == {admin.port}
-    assert admin.host == "0.0.0.0"
+    after = patched(workload, (tmp_path / "patch.yaml").read_text(), tmp_path)
 
-
-def test_the_pod_has_time_to_drain(definitions):
-    stop = definitions.shutdown
-
-    assert PODS["Deployment"]["terminationGracePeriodSeconds"] > stop.drain_delay + stop.grace
+    valid([config_map, after], NEWEST)
+    sources = pod_of(after)["volumes"][0]["projected"]["sources"]
+    assert sources[0]["configMap"]["name"] == config_map["metadata"]["name"]
 
 
-def test_the_job_calls_the_ports_and_the_connection_that_there_are(definitions):
-    [script] = PODS["Job"]["containers"][1]["args"]
-    [reverse] = definitions.listeners.reverse
+@pytest.mark.needs("helm")
+def test_the_gateway_of_the_guide_renders():
+    values = yaml.safe_load(TITLED["gateway.values.yaml"])
 
-    assert f"http://127.0.0.1:{definitions.listeners.admin.bind.port}/quitquitquit" in script
-    assert f"http://127.0.0.1:{reverse.bind.port}/{definitions.connections[0].name}/" in script
+    found = objects(CHART, values, NEWEST, "gateway")
+
+    valid(found, NEWEST)
+    assert f"http://{one(found, 'Service')['metadata']['name']}:7480/" in PAGE.read_text()
+
+
+def test_kubernetes_takes_the_plain_manifests():
+    valid(MANIFESTS, NEWEST)
+
+    assert not_restricted({"containers": [proxy_of(pod_of(one(MANIFESTS, "Deployment")))]}) == []
+
+
+@pytest.mark.needs("helm")
+def test_the_plain_sidecar_says_what_the_chart_says(shop):
+    plain = proxy_of(pod_of(one(MANIFESTS, "Deployment")))
+    rendered = proxy_of(pod_of(one(objects(shop), "Deployment")))
+
+    for key in ("args", "image", "ports", "resources", "restartPolicy", "securityContext", "volumeMounts"):
+        assert plain[key] == rendered[key], key
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert plain[probe]["httpGet"] == rendered[probe]["httpGet"]
+
+
+def test_the_plain_definitions_load_and_the_probes_ask_pages_that_answer_a_node(tmp_path):
+    pod = Pod(
+        pod_of(one(MANIFESTS, "Deployment")),
+        tmp_path,
+        config_maps={one(MANIFESTS, "ConfigMap")["metadata"]["name"]: one(MANIFESTS, "ConfigMap")["data"]},
+        secrets={one(MANIFESTS, "Secret")["metadata"]["name"]: one(MANIFESTS, "Secret")["stringData"]},
+    )
+    loaded = load([pod.volumes["iclient-proxy"].folder], {})
+    sidecar = pod.container("iclient-proxy")
+    admin = loaded.definitions.listeners.admin.bind
+    stop = loaded.definitions.shutdown
+
+    assert loaded.warnings == ()
+    assert (admin.host, admin.port) == ("0.0.0.0", sidecar["ports"][0]["containerPort"])
+    paths = {sidecar[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert paths <= OPEN_TO_ALL
+    assert pod.spec["terminationGracePeriodSeconds"] > stop.drain_delay + stop.grace
+
+
+def test_every_annotation_of_the_page_is_one_that_the_policy_reads():
+    read = set(re.findall(r"iclient-proxy/[a-z]+", (CHART / "templates" / "injection.yaml").read_text()))
+    shown = set(re.findall(r"^\| `(iclient-proxy/[a-z]+)", PAGE.read_text(), re.MULTILINE))
+
+    assert shown == read - {"iclient-proxy/admin", "iclient-proxy/sidecar"}

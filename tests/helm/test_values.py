@@ -30,6 +30,11 @@ def blocks(node, path=""):
             yield from blocks(inner, f"{path}.{number}")
 
 
+def faults(values):
+    """Return what the schema finds in some values."""
+    return [fault.message for fault in jsonschema.Draft7Validator(SCHEMA).iter_errors(values)]
+
+
 def test_the_schema_is_one():
     jsonschema.Draft7Validator.check_schema(SCHEMA)
 
@@ -41,8 +46,7 @@ def test_no_mapping_takes_a_key_that_is_not_in_it():
 
 
 def test_the_defaults_and_what_the_tests_render_are_let_in():
-    for values in (VALUES, GATEWAY, SIDECAR):
-        jsonschema.validate(values, SCHEMA)
+    assert [faults(values) for values in (VALUES, GATEWAY, SIDECAR)] == [[], [], []]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_the_defaults_and_what_the_tests_render_are_let_in():
 def test_the_values_of_the_examples_are_let_in(name):
     values = yaml.safe_load((EXAMPLES / name).read_text())
 
-    jsonschema.validate(values.get("iclient-proxy", values), SCHEMA)
+    assert faults(values.get("iclient-proxy", values)) == []
 
 
 def leaves(block, values, path=""):
@@ -86,13 +90,12 @@ def test_every_key_does_something():
 
 @pytest.mark.parametrize("name", ["acme", "x", "xy", "a-b_c", "0"])
 def test_names_of_connections_are_those_of_the_product(name):
-    jsonschema.validate({"definitions": {"connections": {name: {}}}}, SCHEMA)
+    assert faults({"definitions": {"connections": {name: {}}}}) == []
 
 
 @pytest.mark.parametrize("name", ["Acme", "-a", "a.b", ""])
 def test_other_names_are_refused(name):
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"definitions": {"connections": {name: {}}}}, SCHEMA)
+    assert faults({"definitions": {"connections": {name: {}}}}) != []
 
 
 def test_helm_can_compile_every_pattern():
