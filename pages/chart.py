@@ -22,6 +22,11 @@ _END: Final = "<!-- End of the table. -->\n"
 _NAMES: Final = {
     "^(?!x-)[a-z0-9][a-z0-9_-]{0,62}$": "^([a-wyz0-9][a-z0-9_-]{0,62}|x([a-z0-9_][a-z0-9_-]{0,61})?)$",
 }
+_SCALARS: Final = {
+    ("string", "number", "boolean", "null"): ["string", "null"],
+    ("string", "number", "boolean"): "string",
+    ("string", "integer"): "string",
+}
 # As wide as what prints it well in a terminal.
 _SHORT: Final = 60
 
@@ -39,8 +44,15 @@ def values_schema() -> str:
 
 
 def _for_helm(text: str) -> str:
+    """Return the product's schema as JSON that Helm can use.
+
+    The product takes `0012` and `1e3` by their source text; Helm has made numbers of them before anybody can look. So
+    what may be any scalar there has to be quoted here.
+    """
     for ours, theirs in _NAMES.items():
         text = text.replace(json.dumps(ours), json.dumps(theirs))
+    for several, single in _SCALARS.items():
+        text = text.replace(json.dumps(several), json.dumps(single))
     return text
 
 

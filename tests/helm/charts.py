@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+from functools import cache
+from tempfile import NamedTemporaryFile
 
 import kubernetes_validate
 import yaml
@@ -55,26 +57,25 @@ def helm(*words):
 
 def text(chart=CHART, values=None, version=NEWEST, release="shop", *words):
     """Return what `helm template` prints for these values."""
-    given = () if values is None else ("--values", _written(values))
-    try:
-        return helm("template", release, chart, "--kube-version", version, *given, *words)
-    finally:
-        for path in given[1:]:
-            path.unlink()
+    return _text(chart, json.dumps(values), version, release, words)
 
 
-def _written(values):
-    import tempfile
-    from pathlib import Path
+@cache
+def _text(chart, values, version, release, words):
+    with NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(values if values != "null" else "{}")
+        file.flush()
+        return helm("template", release, chart, "--kube-version", version, "--values", file.name, *words)
 
-    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-        json.dump(values, file)
-    return Path(file.name)
+
+def loaded(manifests):
+    """Return the documents of a YAML text; the loader in C, since there are thousands of them."""
+    return list(yaml.load_all(manifests, yaml.CSafeLoader))
 
 
 def objects(chart=CHART, values=None, version=NEWEST, release="shop", *words):
     """Return the objects that helm renders, without the test's pod."""
-    found = [each for each in yaml.safe_load_all(text(chart, values, version, release, *words)) if each]
+    found = [each for each in loaded(text(chart, values, version, release, *words)) if each]
     return [each for each in found if "helm.sh/hook" not in each["metadata"].get("annotations", {})]
 
 
@@ -105,7 +106,12 @@ def proxy_of(pod):
 def valid(objects_, version):
     """Hold the objects against the schema of that version of Kubernetes, where every unknown key is a fault."""
     for each in objects_:
-        kubernetes_validate.validate(each, version, strict=True)
+        _valid(json.dumps(each), version)
+
+
+@cache
+def _valid(text, version):
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 
 def built(example, folder):

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.helm.charts import CHART, EXAMPLES, GATEWAY, SIDECAR
+from tests.helm.charts import CHART, EXAMPLES, GATEWAY, SIDECAR, Refused, helm
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -96,6 +96,36 @@ def test_names_of_connections_are_those_of_the_product(name):
 @pytest.mark.parametrize("name", ["Acme", "-a", "a.b", ""])
 def test_other_names_are_refused(name):
     assert faults({"definitions": {"connections": {name: {}}}}) != []
+
+
+def rendered(written, folder):
+    """Return the iClient that the chart writes for a line of the values."""
+    (folder / "values.yaml").write_text(f"gateway: {{enabled: false}}\ndefinitions:\n iclients:\n  a:\n   {written}\n")
+    [found] = yaml.safe_load_all(helm("template", "a", CHART, "--values", folder / "values.yaml"))
+    return yaml.load(found["data"]["00-values.yaml"], yaml.BaseLoader)["iclients"]["a"]
+
+
+@pytest.mark.needs("helm")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("client_id: 0012", "client_id: Invalid type. Expected: string, given: integer"),
+        ("client_id: 1e3", "client_id: Invalid type. Expected: string, given: integer"),
+        ("pkce: off", "pkce must be one of the following"),
+    ],
+)
+def test_what_helm_would_read_as_something_else_is_refused(tmp_path, written, said):
+    """Helm reads YAML 1.1: `off` is false and `0012` is ten; the proxy takes both as they are written."""
+    with pytest.raises(Refused) as refused:
+        rendered(written, tmp_path)
+
+    assert said in str(refused.value)
+
+
+@pytest.mark.needs("helm")
+@pytest.mark.parametrize("value", ["'0012'", "2026-11-26", "'off'", '"{{{connection.settings.tenant}}}"'])
+def test_what_is_quoted_arrives_as_it_is_written(tmp_path, value):
+    assert rendered(f"client_id: {value}", tmp_path) == {"client_id": value.strip("'\"")}
 
 
 def test_helm_can_compile_every_pattern():
