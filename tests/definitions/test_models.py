@@ -385,6 +385,13 @@ class TestFolders:
             ("config_unreadable", "the file can't be read: no such file or directory"),
         ]
 
+    def test_a_path_that_the_system_does_not_even_look_up_is_a_fault(self, folder):
+        """As one below a folder that may not be entered, which root, who may be running this, may enter."""
+        with pytest.raises(DefinitionsError) as refused:
+            load([folder / ("x" * 300)], ENVIRON)
+
+        assert [fault.code for fault in refused.value.faults] == ["config_unreadable"]
+
     def test_nothing_is_said_to_be_missing_that_may_stand_in_a_broken_file(self, folder):
         write(folder, "iclients: {s: [", "c/1.yaml")
         write(folder, "connections: {a: {base_url: https://a.com, iclient: s}}", "c/2.yaml")

@@ -116,14 +116,17 @@ class Pod:
                 )  # a reference to nothing stays as it is
         return known
 
-    async def start(self, name="iclient-proxy"):
-        """Run the proxy's container as its security context says; its mounts are read where they lie here."""
+    async def start(self, name="iclient-proxy", needing="proxy.cli.main"):
+        """Run the proxy's container as its security context says; its mounts are read where they lie here.
+
+        `needing` is a module without which it would not do. It may be missing in the Python that another user gets.
+        """
         container = self.container(name)
         mounts = {each["mountPath"]: self.volumes[each["name"]].folder for each in container["volumeMounts"]}
         args = [str(mounts.get(word, word)) for word in container["args"]]
         context = container["securityContext"]
         running = await asyncio.create_subprocess_exec(
-            *under(context["runAsUser"], context["runAsGroup"]), *ENTRYPOINT, *args,
+            *under(context["runAsUser"], context["runAsGroup"], needing), *ENTRYPOINT, *args,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             cwd="/", limit=1 << 20,
             env={
@@ -155,7 +158,7 @@ class Pod:
         await eventually(f"a good {kind}", lambda: self.probe(kind), seconds)
 
 
-def under(user, group):
+def under(user, group, needing="proxy.cli.main"):
     """Return the command that takes the container's user id and no privilege; none where this user may not."""
     words = (
         "setpriv",
@@ -165,15 +168,15 @@ def under(user, group):
         "--no-new-privs",
         "--bounding-set=-all",
     )
-    return words if _can(*words) else ()
+    return words if _can(words, needing) else ()
 
 
 @cache
-def _can(*words):
-    """Tell whether we may become that user, and whether it may read this project."""
+def _can(words, needing):
+    """Tell whether we may become that user, and whether that one may read this project and what it needs."""
     if program(words[0]) is None:
         return False
-    asked = [*words, sys.executable, "-c", "import proxy.cli.main"]
+    asked = [*words, sys.executable, "-c", f"import {needing}"]
     environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(asked, cwd="/", env=environment, capture_output=True, check=False).returncode == 0
 

@@ -2,11 +2,13 @@
 
 import copy
 import shutil
+import subprocess
+import tomllib
 
 import pytest
 import yaml
 
-from proxy.definitions.load import load
+from tests.docs.page import ROOT
 from tests.helm.charts import (
     CHART,
     CLASSIC,
@@ -24,6 +26,7 @@ from tests.helm.charts import (
     text,
     valid,
 )
+from tests.helm.pod import ENTRYPOINT, Pod
 
 pytestmark = pytest.mark.needs("helm")
 
@@ -105,10 +108,18 @@ MATRIX = {
 }  # fmt: skip
 
 
-def test_helm_finds_nothing_in_the_chart(tmp_path):
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(GATEWAY))
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
+def test_helm_finds_nothing_in_the_chart(values, tmp_path):
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
 
     assert "0 chart(s) failed" in helm("lint", "--strict", CHART, "--values", tmp_path / "values.yaml")
+
+
+def test_the_chart_is_of_the_products_version():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    product = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert (chart["version"], chart["appVersion"]) == (product, product)
 
 
 @pytest.mark.parametrize(("name", "values"), MATRIX.items(), ids=MATRIX.keys())
@@ -126,18 +137,26 @@ def test_every_arrangement_is_valid_in_each_kubernetes_and_passes_the_strictest_
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
-def test_the_definitions_of_every_arrangement_load(values, tmp_path):
-    for name, content in one(objects(values=values), "ConfigMap")["data"].items():
-        (tmp_path / name).write_text(content)
-    for name in ("client-secret", "gateway-token"):
-        (tmp_path / name).write_text("canary")
+def test_the_definitions_of_every_arrangement_pass_check(values, tmp_path):
+    found = objects(values=values)
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-    environment = {"ICLIENT_PROXY_REDIS_URL": "redis://127.0.0.1", "ICLIENT_PROXY_REDIS_KEY": key}
+    secrets = {
+        "gateway-iclient": {"client-secret": "canary", "gateway-token": "canary"},
+        "gateway-redis": {"url": "redis://127.0.0.1", "key": key},
+        "s": {"k": "canary"},
+    }
+    theirs = {"theirs": {"iclient-proxy.yaml": "log: {format: json}\n"}}
+    config_maps = {one(found, "ConfigMap")["metadata"]["name"]: one(found, "ConfigMap")["data"], **theirs}
+    pod = Pod(pod_of(one(found, "Deployment")), tmp_path, config_maps=config_maps, secrets=secrets)
 
-    loaded = load([tmp_path], environment)
+    checked = subprocess.run(
+        [*ENTRYPOINT, "check", "--strict", "--config", pod.volumes["iclient-proxy"].folder],
+        env={"PYTHONPATH": str(ROOT), **pod.environment("iclient-proxy")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
-    assert "orders" in {each.name for each in loaded.definitions.connections}
-    assert loaded.definitions.listeners.admin.bind.port == 7489
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert ", 0 warnings" in checked.stdout
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())

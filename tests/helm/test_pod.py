@@ -1,6 +1,7 @@
 """What the chart renders starts the real proxy: files as the kubelet lays them out, variables, user id, probes."""
 
 import asyncio
+import os
 import re
 import shutil
 from urllib.parse import urlsplit
@@ -8,18 +9,21 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from proxy.sealing import new_key
 from tests.conftest import program
 from tests.helm.admission import admitted
 from tests.helm.charts import CHART, Refused, objects, one, pod_of
 from tests.helm.pod import ENTRYPOINT, POD_IP, Pod, folder_of_a_node, free_port, under
 from tests.support.client import Client
 from tests.support.deadline import eventually
+from tests.support.redis_server import redis_server
 from tests.support.scripts import OK_BODY
 from tests.support.stage import SECRET, TokenEndpoint
 from tests.support.upstream import Upstream, listen
 
 pytestmark = pytest.mark.needs("helm")
 
+STORE_KEY = new_key(os.urandom)
 NEW_SECRET = "canary-secret-of-tomorrow"
 
 
@@ -187,19 +191,23 @@ async def test_a_file_of_the_volume_can_be_read_by_the_containers_user_and_chang
         assert await process.stop() == 0
 
 
-async def test_the_gateway_answers_callers_that_have_its_credential_under_the_name_of_its_service(world, node):
-    port, admin = free_port(), free_port()
-    values = {
-        "definitions": {
-            "listeners": {
-                "reverse": {"bind": f"0.0.0.0:{port}", "auth": {"bearer": {"file": "gateway-token"}}},
-                "admin": {"bind": f"0.0.0.0:{admin}"},
-            },
-            "shutdown": {"drain_delay": "10ms"},
-            "connections": {"orders": world.connection()},
-        },
-        "existingSecrets": [{"name": "gateway-iclient"}],
+def gateway_values(world, values=None):
+    """Return values of a gateway, or those given, with ports that are free here."""
+    listeners = {
+        "reverse": {"bind": f"0.0.0.0:{free_port()}", "auth": {"bearer": {"file": "gateway-token"}}},
+        "admin": {"bind": f"0.0.0.0:{free_port()}"},
     }
+    definitions = {
+        "listeners": listeners,
+        "shutdown": {"drain_delay": "10ms"},
+        "connections": {"orders": world.connection()},
+    }
+    return {**(values or {}), "definitions": definitions, "existingSecrets": [{"name": "gateway-iclient"}]}
+
+
+async def test_the_gateway_answers_callers_that_have_its_credential_under_the_name_of_its_service(world, node):
+    values = gateway_values(world)
+    port = int(values["definitions"]["listeners"]["reverse"]["bind"].rpartition(":")[2])
     found = objects(CHART, values)
     secrets = {"gateway-iclient": {"client-secret": SECRET, "gateway-token": "canary-gateway"}}
     pod = Pod(pod_of(one(found, "Deployment")), node, config_maps=maps(found), secrets=secrets)
@@ -223,6 +231,32 @@ async def test_the_gateway_answers_callers_that_have_its_credential_under_the_na
     finally:
         assert await process.stop() == 0
     process.assert_clean()
+
+
+@pytest.mark.needs("redis-server")
+async def test_replicas_of_the_gateway_share_one_token_in_the_redis_that_the_secret_names(world, node):
+    async with redis_server() as redis:
+        values = gateway_values(world) | {"redis": {"existingSecret": "gateway-redis"}}
+        pods, processes = [], []
+        try:
+            for number in range(2):
+                # The same Deployment; only the ports differ, since these pods share this machine's loopback.
+                found = objects(CHART, gateway_values(world, values))
+                folder = node / str(number)
+                folder.mkdir()
+                secrets = {
+                    "gateway-iclient": {"client-secret": SECRET, "gateway-token": "canary-gateway"},
+                    "gateway-redis": {"url": redis.tcp_url, "key": STORE_KEY},
+                }
+                pods.append(Pod(pod_of(one(found, "Deployment")), folder, config_maps=maps(found), secrets=secrets))
+                processes.append(await pods[-1].start(needing="redis.asyncio"))
+                await processes[-1].until_listening()
+                await pods[-1].until_good("readinessProbe")
+            assert world.tokens.asked == {"orders": 1}
+        finally:
+            assert [await process.stop() for process in processes] == [0] * len(processes)
+        for process in processes:
+            process.assert_clean()
 
 
 def arguments_of_the_test(values):

@@ -30,7 +30,7 @@ def find(paths: Sequence[Path]) -> tuple[list[Source], list[Fault]]:
     sources: dict[str, Source] = {}
     faults = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
             found = [Source(file, path) for file in _below(path)]
             if not found:
                 faults.append(Fault(str(path), 0, 0, "", "config_empty", "there is no *.yaml or *.yml in this folder"))
