@@ -74,6 +74,15 @@ def test_the_chart_of_the_guide_renders_a_pod_that_kubernetes_takes(shop, versio
     assert not_restricted({"containers": [proxy_of(pod_of(one(found, "Deployment")))]}) == []
 
 
+@pytest.mark.needs("helm")
+def test_the_monitor_of_the_guide_finds_its_pod(shop):
+    found = objects(shop, yaml.safe_load(TITLED["monitoring.yaml"]))
+    labels = one(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+
+    assert one(found, "PodMonitor")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert one(found, "PrometheusRule")
+
+
 @pytest.mark.needs("helm", "kubectl")
 async def test_its_secret_holds_what_its_definitions_name(shop, typed, tmp_path):
     creating = command("kubectl create secret generic shop-iclient").strip()
