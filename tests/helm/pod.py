@@ -158,6 +158,17 @@ class Pod:
         await eventually(f"a good {kind}", lambda: self.probe(kind), seconds)
 
 
+def proxy_says(*words):
+    """Run another command of the product to its good end; return what it prints."""
+    done = subprocess.run(
+        [*ENTRYPOINT, *map(str, words)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def under(user, group, needing="proxy.cli.main"):
     """Return the command that takes the container's user id and no privilege; none where this user may not."""
     words = (

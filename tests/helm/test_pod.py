@@ -13,7 +13,7 @@ from proxy.sealing import new_key
 from tests.conftest import program
 from tests.helm.admission import admitted
 from tests.helm.charts import CHART, Refused, objects, one, pod_of
-from tests.helm.pod import ENTRYPOINT, POD_IP, Pod, folder_of_a_node, free_port, under
+from tests.helm.pod import ENTRYPOINT, POD_IP, Pod, folder_of_a_node, free_port, proxy_says, under
 from tests.support.client import Client
 from tests.support.deadline import eventually
 from tests.support.redis_server import redis_server
@@ -314,6 +314,51 @@ async def test_an_injected_sidecar_reads_the_config_map_that_the_annotation_name
 
         assert (await fetch(f"http://{definitions['listeners']['reverse']['bind']}/orders/x")).status == 200
         assert world.tokens.asked == {"orders": 1}
+    finally:
+        assert await process.stop() == 0
+    process.assert_clean()
+
+
+@pytest.mark.needs("curl")
+async def test_an_application_that_calls_https_is_intercepted_by_an_authority_it_was_told_to_trust(
+    shop, world, node, tmp_path
+):
+    values = sidecar_values(world)
+    connection = values["iclient-proxy"]["definitions"]["connections"]["orders"]
+    connection["base_url"] = f"http://localhost:{world.api_port}"
+    values["iclient-proxy"]["interception"] = {"existingSecret": "shop-authority", "trustConfigMap": "shop-trust"}
+    found = objects(shop, values)
+    for name, text in maps(found)["shop-iclient-proxy"].items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "client-secret").write_text(SECRET)
+    proxy_says("ca", "init", "--config", tmp_path)
+    proxy_says("ca", "export", "--config", tmp_path, "--format", "bundle", "--output", tmp_path / "bundle.pem")
+    authority = {name: (tmp_path / name).read_text() for name in ("ca.pem", "ca-key.pem")}
+    pod = Pod(
+        pod_of(one(found, "Deployment")), node,
+        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}, "shop-authority": authority},
+    )  # fmt: skip
+    [mount] = pod.container("shop")["volumeMounts"]
+    told = {key: text.replace(mount["mountPath"], str(tmp_path)) for key, text in pod.environment("shop").items()}
+    process = await pod.start()
+    try:
+        await pod.until_good("readinessProbe")
+
+        url = f"https://localhost:{world.api_port}/v1/orders"
+        assert await run(program("curl"), "--silent", "--fail", "--noproxy", "", url, environment=told) == 0
+        assert (
+            await run(
+                program("curl"),
+                "--silent",
+                "--fail",
+                "--noproxy",
+                "",
+                url,
+                environment={key: text for key, text in told.items() if key not in ("CURL_CA_BUNDLE", "SSL_CERT_FILE")},
+            )
+            == 60
+        )  # fmt: skip - "Peer certificate cannot be authenticated"
+        assert [each.token for each in world.api.requests] == ["canary-token-orders-1"]
     finally:
         assert await process.stop() == 0
     process.assert_clean()

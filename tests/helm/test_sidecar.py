@@ -1,6 +1,7 @@
 """The sidecar in somebody else's chart: where it is put, what it brings along, and what is refused."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from tests.helm.charts import (
     text,
     valid,
 )
+from tests.helm.pod import proxy_says
 
 pytestmark = pytest.mark.needs("helm")
 
@@ -32,11 +34,13 @@ def names(found):
     return [each["name"] for each in found]
 
 
-def loaded(found, folder):
-    """Load the definitions of the rendered ConfigMap, beside the secret that they name."""
+def definitions_of(found, folder, *, authority=False):
+    """Load the definitions of the rendered ConfigMap, beside the secret that they name; make their authority first."""
     for name, content in one(found, "ConfigMap")["data"].items():
         (folder / name).write_text(content)
     (folder / "client-secret").write_text("canary")
+    if authority:
+        proxy_says("ca", "init", "--config", folder)
     return load([folder], {}).definitions
 
 
@@ -82,7 +86,7 @@ def test_it_is_the_same_container_in_both_places_and_mounts_the_volume_that_come
 
 
 def test_the_definitions_listen_on_the_pods_loopback_and_only_probes_reach_it_from_outside(shop, tmp_path):
-    definitions = loaded(objects(shop), tmp_path)
+    definitions = definitions_of(objects(shop), tmp_path)
 
     assert [each.bind.host for each in definitions.listeners.reverse] == ["127.0.0.1"]
     assert definitions.listeners.forward.bind.host == "127.0.0.1"
@@ -92,13 +96,38 @@ def test_the_definitions_listen_on_the_pods_loopback_and_only_probes_reach_it_fr
 
 def test_the_applications_environment_is_what_the_command_prints(shop, tmp_path):
     found = objects(shop)
-    definitions = loaded(found, tmp_path)
+    definitions = definitions_of(found, tmp_path)
     printed = yaml.safe_load("\n".join(rendered(Runtime.K8S, way(definitions, None, None, None, ()))))
     given = pod_of(one(found, "Deployment"))["containers"][0]["env"]
 
     assert [each for each in given if each["name"] in names(printed)] == printed
     assert {"name": "ICLIENT_PROXY_URL", "value": "http://127.0.0.1:7480"} in given
     assert {"name": "ICLIENT_PROXY_ADMIN", "value": "http://127.0.0.1:7489"} in given
+
+
+INTERCEPTION = {"iclient-proxy": {"interception": {"existingSecret": "shop-authority", "trustConfigMap": "shop-trust"}}}
+
+
+def test_with_interception_the_application_is_told_whom_to_trust_as_the_command_says(shop, tmp_path):
+    found = objects(shop, INTERCEPTION)
+    pod = pod_of(one(found, "Deployment"))
+    [volume] = [each for each in pod["volumes"] if each["name"] == "iclient-proxy-trust"]
+    application = pod["containers"][0]
+    [mount] = application["volumeMounts"]
+    definitions = definitions_of(found, tmp_path, authority=True)
+    printed = yaml.safe_load(
+        "\n".join(rendered(Runtime.K8S, way(definitions, None, None, Path(mount["mountPath"]), ())))
+    )
+
+    valid(found, NEWEST)
+    assert volume["configMap"] == {"name": "shop-trust"}
+    assert mount["name"] == volume["name"]
+    assert [each for each in application["env"] if each["name"] in names(printed)] == printed
+
+
+def test_interception_without_trust_is_refused(shop):
+    with pytest.raises(Refused, match=r"set interception\.trustConfigMap"):
+        text(shop, {"iclient-proxy": {"interception": {"existingSecret": "shop-authority"}}})
 
 
 def test_without_a_forward_listener_applications_are_told_no_proxy(shop):

@@ -90,6 +90,13 @@ projected:
     - secret:
         {{- include "iclient-proxy.source" . | nindent 8 }}
     {{- end }}
+    {{- with .Values.interception.existingSecret }}
+    - secret:
+        name: {{ . | quote }}
+        items:
+          - {key: ca.pem, path: ca.pem}
+          - {key: ca-key.pem, path: ca-key.pem}
+    {{- end }}
 {{- end }}
 
 {{- define "iclient-proxy.source" -}}

@@ -36,6 +36,11 @@ where Redis is). Each of these takes the scope of this chart.
 {{- fail "iclient-proxy: definitions.listeners.admin can't be false: probes ask it" -}}
 {{- end -}}
 {{- $_ := set $listeners "admin" (merge ($listeners.admin | default dict) (dict "bind" "0.0.0.0:7489")) -}}
+{{- if .Values.interception.existingSecret -}}
+{{- $forward := kindIs "map" $listeners.forward | ternary $listeners.forward dict -}}
+{{- $intercept := dict "enabled" true "ca" (dict "cert" "ca.pem" "key" "ca-key.pem") -}}
+{{- $_ := set $listeners "forward" (merge $forward (dict "intercept" $intercept)) -}}
+{{- end -}}
 {{- if .Values.gateway.enabled -}}
 {{- $hosts := include "iclient-proxy.hosts" . | fromJsonArray -}}
 {{- if not (hasKey $listeners "reverse") -}}

@@ -6,6 +6,7 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
                                "containers". Nothing where it does not belong. `replicas`: how many pods there are.
   iclient-proxy.volumes        items of the pod's volumes
   iclient-proxy.env            items of an application container's env
+  iclient-proxy.volumeMounts   items of its volumeMounts: with interception, whom to trust; otherwise nothing
   iclient-proxy.podLabels      by which a PodMonitor finds the pod
   iclient-proxy.podAnnotations replace pods when something changes that a running proxy can't take over
   iclient-proxy.native.here    "true" where the sidecar is native; "false" where a Job has to end it (POST /quitquitquit)
@@ -49,26 +50,50 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
 {{- define "iclient-proxy.volumes" -}}
 {{- include "iclient-proxy.enter" . -}}
 {{- $volumes := list (include "iclient-proxy.volume" .scope | fromYaml) -}}
+{{- if include "iclient-proxy.trust" .scope -}}
+{{- $trusted := dict "name" .scope.Values.interception.trustConfigMap -}}
+{{- $volumes = append $volumes (dict "name" "iclient-proxy-trust" "configMap" $trusted) -}}
+{{- end -}}
 {{- toYaml (concat $volumes .scope.Values.extraVolumes) -}}
+{{- end }}
+
+{{/* The folder in which applications find whom to trust; nothing without interception. */}}
+{{- define "iclient-proxy.trust" -}}
+{{- with .Values.interception -}}
+{{- if .existingSecret -}}
+{{- if not .trustConfigMap -}}
+{{- fail "iclient-proxy: set interception.trustConfigMap: applications have to trust the authority of interception.existingSecret" -}}
+{{- end -}}
+/etc/iclient-proxy/trust
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "iclient-proxy.volumeMounts" -}}
+{{- include "iclient-proxy.enter" . -}}
+{{- with include "iclient-proxy.trust" .scope -}}
+- {name: iclient-proxy-trust, mountPath: {{ . }}, readOnly: true}
+{{- end -}}
 {{- end }}
 
 {{- define "iclient-proxy.env" -}}
 {{- include "iclient-proxy.enter" . -}}
 {{- $env := list (dict "name" "ICLIENT_PROXY_ADMIN" "value" (printf "http://127.0.0.1:%s" (include "iclient-proxy.adminPort" .scope))) -}}
+{{- $trust := include "iclient-proxy.trust" .scope -}}
 {{- range include "iclient-proxy.doors" .scope | fromYamlArray -}}
 {{- if and (eq .name "reverse") .port -}}
 {{- $env = append $env (dict "name" "ICLIENT_PROXY_URL" "value" (printf "http://127.0.0.1:%d" (int .port))) -}}
 {{- end -}}
 {{- if and (eq .name "forward") .port -}}
-{{- $env = concat $env (include "iclient-proxy.proxyEnv" .port | fromYamlArray) -}}
+{{- $env = concat $env (include "iclient-proxy.proxyEnv" (dict "port" .port "trust" $trust) | fromYamlArray) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $env -}}
 {{- end }}
 
-{{/* The same as `iclient-proxy env --runtime k8s` prints, for a forward listener on that port of the pod's loopback. */}}
+{{/* The same as `iclient-proxy env --runtime k8s` prints; takes {port, trust}: on the pod's loopback, a folder or "". */}}
 {{- define "iclient-proxy.proxyEnv" -}}
-{{- $port := int . -}}
+{{- $port := int .port -}}
 {{- range list "http_proxy" "HTTP_PROXY" "https_proxy" "HTTPS_PROXY" }}
 - {name: {{ . }}, value: "http://127.0.0.1:{{ $port }}"}
 {{- end }}
@@ -76,7 +101,12 @@ Each takes a dict: `ctx` is the parent's `$`; `chart` is the alias of the depend
 - {name: {{ . }}, value: "localhost,127.0.0.1,::1"}
 {{- end }}
 - name: JAVA_TOOL_OPTIONS
-  value: "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort={{ $port }} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={{ $port }} -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
+  value: "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort={{ $port }} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={{ $port }} -Dhttp.nonProxyHosts=localhost|127.*|[::1]{{ with .trust }} -Djavax.net.ssl.trustStore={{ . }}/truststore.p12 -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit{{ end }}"
+{{- if .trust }}
+{{- range list "SSL_CERT_FILE" "CURL_CA_BUNDLE" "REQUESTS_CA_BUNDLE" "GIT_SSL_CAINFO" "NODE_EXTRA_CA_CERTS" }}
+- {name: {{ . }}, value: "{{ $.trust }}/bundle.pem"}
+{{- end }}
+{{- end }}
 - {name: NODE_USE_ENV_PROXY, value: "1"}
 {{- end }}
 
