@@ -2,6 +2,8 @@
 
 import copy
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,7 +57,7 @@ def typed(tmp_path):
     for name, text in TITLED.items():
         if name.endswith(".values.yaml"):
             (tmp_path / name).write_text(text)
-    path = f"{KUBERNETES_TOOLS / 'node_modules' / '.bin'}:/usr/bin:/bin"
+    path = f"{KUBERNETES_TOOLS / 'node_modules' / '.bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
 
     async def run(text, **environment):
         said = await shell(text, tmp_path, PATH=path, **environment)
@@ -113,6 +115,33 @@ async def test_the_secret_of_redis_has_the_keys_that_the_chart_looks_for(typed):
 
     values = yaml.safe_load((CHART / "values.yaml").read_text())["redis"]
     assert set(secret["data"]) == {values["urlKey"], values["keyKey"]}
+
+
+@pytest.mark.needs("helm", "kubectl")
+async def test_the_authority_is_made_as_the_guide_says_and_arrives_where_the_chart_looks_for_it(shop, typed, tmp_path):
+    (tmp_path / "authority.yaml").write_text(TITLED["authority.yaml"])
+    dry = r"\1 --dry-run=client --output yaml | sed 1i---"
+    said = await typed(re.sub("^(kubectl .*)$", dry, command("iclient-proxy ca"), flags=re.MULTILINE))
+    secret, config_map = yaml.safe_load_all(said.partition("---\n")[2])
+    names = {"existingSecret": secret["metadata"]["name"], "trustConfigMap": config_map["metadata"]["name"]}
+    template = shop / "templates" / "deployment.yaml"
+    before = "          env:\n"
+    template.write_text(template.read_text().replace(before, TITLED["volumeMounts"] + before))
+
+    found = objects(shop, {"iclient-proxy": {"interception": names}})
+
+    valid(found, NEWEST)
+    pod = pod_of(one(found, "Deployment"))
+    sources = pod["volumes"][0]["projected"]["sources"]
+    [application] = pod["containers"]
+    assert names == {"existingSecret": "shop-authority", "trustConfigMap": "shop-trust"}
+    assert {each["key"] for each in sources[-1]["secret"]["items"]} == set(secret["data"])
+    assert application["volumeMounts"][0]["name"] == pod["volumes"][1]["name"]
+    trusted = {
+        Path(each["value"]).name for each in application["env"]
+        if each["value"].startswith(application["volumeMounts"][0]["mountPath"])
+    }  # fmt: skip
+    assert trusted | {"truststore.p12"} == set(config_map.get("data", {})) | set(config_map.get("binaryData", {}))
 
 
 @pytest.mark.needs("helm")
