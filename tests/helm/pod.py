@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -23,10 +25,15 @@ ENTRYPOINT = [sys.executable, "-m", "proxy"]
 
 
 def free_port():
-    """Return a port that nothing listens on, at any address of this machine; the chart wants to know it beforehand."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
+    """Return a port that nothing listens on, at any address of this machine; the chart wants to know it beforehand.
+
+    It lies below those that the kernel hands out, so that no other test gets it meanwhile.
+    """
+    while True:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 class Volume:

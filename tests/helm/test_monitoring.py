@@ -57,9 +57,13 @@ def test_a_sidecar_has_no_service_to_monitor():
 
 
 def test_injected_sidecars_are_looked_for_in_every_namespace():
-    found = objects(values={"gateway": {"enabled": False}, "injection": {"enabled": True}, "monitoring": ALL})
+    alone = objects(values={"gateway": {"enabled": False}, "injection": {"enabled": True}, "monitoring": ALL})
+    both = objects(values={**GATEWAY, "injection": {"enabled": True}, "monitoring": ALL})
 
-    assert one(found, "PodMonitor")["spec"]["namespaceSelector"] == {"any": True}
+    assert one(alone, "PodMonitor")["spec"]["namespaceSelector"] == {"any": True}
+    assert [
+        (each["metadata"]["name"], "namespaceSelector" in each["spec"]) for each in both if each["kind"] == "PodMonitor"
+    ] == [("shop-iclient-proxy", False), ("shop-iclient-proxy-sidecars", True)]
 
 
 @pytest.mark.needs("promtool")

@@ -135,6 +135,7 @@ async def _is_not(asked):
     return not await asked
 
 
+@pytest.mark.case("C-24")
 async def test_swapped_objects_are_taken_over_and_connections_that_did_not_change_keep_their_tokens(shop, world, node):
     values = sidecar_values(world)
     found = objects(shop, values)
@@ -166,6 +167,13 @@ async def test_swapped_objects_are_taken_over_and_connections_that_did_not_chang
         await process.until_logged("reload", outcome="rejected")
         assert (await fetch(f"{url}/orders/x")).status == 200
         assert await pod.probe("readinessProbe")
+
+        asked = dict(world.tokens.asked)
+        pod.config_maps = maps(objects(shop, values))
+        pod.sync()
+        await process.until_logged("reload", 3, outcome="applied")
+        assert [(await fetch(f"{url}/{name}/x")).status for name in ("more", "orders")] == [200, 200]
+        assert world.tokens.asked == asked
     finally:
         assert await process.stop() == 0
     process.assert_clean()

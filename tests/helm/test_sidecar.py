@@ -44,6 +44,10 @@ def definitions_of(found, folder, *, authority=False):
     return load([folder], {}).definitions
 
 
+def test_helm_finds_nothing_in_the_examples(shop, export):
+    assert "2 chart(s) linted, 0 chart(s) failed" in helm("lint", "--strict", shop, export)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_from_1_29_it_is_an_init_container_that_goes_on_running(shop, version):
     found = objects(shop, None, version)
