@@ -21,7 +21,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test chaos nightly bench schema reference docs lock clean
+.PHONY: help setup demo check test mutants chaos nightly bench schema reference sbom docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -31,15 +31,22 @@ setup: $(DEV_STAMP) ## make .venv with all that development needs, from the hash
 demo: $(RUN_STAMP) ## watch an ordinary HTTP client get through to an API it has no token for
 	@$(BIN)/iclient-proxy demo
 
-check: $(DEV_STAMP) ## lint, format, types, import floors, generated files
+check: $(DEV_STAMP) ## lint, format, types, import floors, security lint, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@said=$$($(BIN)/bandit --quiet --recursive --configfile pyproject.toml proxy 2>&1) || { echo "$$said"; exit 1; }
 	@test "$$($(BIN)/iclient-proxy schema)" = "$$(cat $(SCHEMA))" || { echo "$(SCHEMA) is not current: make schema"; exit 1; }
 
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+mutants: $(DEV_STAMP) ## put mistakes into the security modules, one at a time: do the tests notice?
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+sbom: $(DEV_STAMP) ## write what a running proxy is made of, as CycloneDX, to build/sbom.json
+	$(BIN)/python -m pages.sbom build/sbom.json
 
 chaos: $(DEV_STAMP) ## kill, starve, crowd and pause proxies for an hour (needs strace, redis-server)
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pages import chart, commands, dashboard, definitions, metrics, problems
+from pages import chart, commands, dashboard, definitions, licences, metrics, problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,4 +19,5 @@ REFERENCE: Final[Mapping[str, Callable[[], str]]] = {
     "helm/iclient-proxy/values.schema.json": chart.values_schema,
     "helm/iclient-proxy/templates/_providers.tpl": chart.providers,
     "helm/iclient-proxy/README.md": chart.readme,
+    "docs/licences.md": licences.page,
 }

@@ -149,7 +149,7 @@ def trust_store(own: Sequence[x509.Certificate], *roots: Roots, password: str) -
         PrivateFormat.PKCS12.encryption_builder()
         .kdf_rounds(_ROUNDS)
         .key_cert_algorithm(PBES.PBESv1SHA1And3KeyTripleDESCBC)
-        .hmac_hash(hashes.SHA1())  # noqa: S303 as above
+        .hmac_hash(hashes.SHA1())  # noqa: S303 as above  # nosec B303
         .build(password.encode())
     )
     return serialize_java_truststore(entries, encryption)

@@ -101,4 +101,4 @@ def _same(one: Bind, other: Bind) -> bool:
     hosts = {"127.0.0.1" if bind.host == "localhost" else bind.host for bind in (one, other)}
     if len(hosts) == 1:
         return True
-    return "::" in hosts or ("0.0.0.0" in hosts and all("." in host for host in hosts))  # noqa: S104 a comparison, no bind
+    return "::" in hosts or ("0.0.0.0" in hosts and all("." in host for host in hosts))  # noqa: S104 a comparison, no bind  # nosec B104

@@ -59,7 +59,7 @@ Bind = TcpBind | UnixBind
 
 def seen_from_here(host: str) -> str:
     """Return the address at which this machine itself reaches a listener on `host`, which may be all addresses."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing listens here
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 nothing listens here  # nosec B104
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from xml.etree.ElementTree import Element, ElementTree
+from xml.etree.ElementTree import Element, ElementTree  # nosec B405 # types; defusedxml parses
 
 import elementpath
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import subprocess  # nosec B404 # the demo starts the product
 import sys
 from contextlib import AbstractContextManager
 from queue import Empty, Queue
@@ -44,7 +44,7 @@ class ProxyProcess(AbstractContextManager["ProxyProcess"]):
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "proxy", "run", "--config", str(self._definition)]
-        self._running = subprocess.Popen(  # noqa: S603  # our own interpreter, module and file
+        self._running = subprocess.Popen(  # noqa: S603 our own interpreter, module and file  # nosec B603
             command, env=self._environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
         )
         self._listener = Thread(target=self._listen, args=(self._running,), name="demo proxy output", daemon=True)

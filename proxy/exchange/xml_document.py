@@ -6,7 +6,7 @@ Document types, entities and references to elsewhere are refused, not resolved: 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from xml.etree.ElementTree import Element, ElementTree, ParseError, TreeBuilder
+from xml.etree.ElementTree import Element, ElementTree, ParseError, TreeBuilder  # nosec B405 # defusedxml parses
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser

@@ -91,8 +91,8 @@ def _parts(text: str) -> _File:
 def _keys(file: _File, secret: bytes, *, encrypted: bool) -> tuple[bytes, bytes, bytes]:
     """Return the keys of cipher and MAC, and the initialisation vector."""
     if file.version == 2:
-        cipher = b"".join(hashlib.sha1(bytes([0, 0, 0, n]) + secret).digest() for n in (0, 1))[:32]  # noqa: S324 the format's own
-        return cipher, bytes(_BLOCK), hashlib.sha1(b"putty-private-key-file-mac-key" + secret).digest()  # noqa: S324
+        cipher = b"".join(hashlib.sha1(bytes([0, 0, 0, n]) + secret).digest() for n in (0, 1))[:32]  # noqa: S324 the format's own  # nosec B324
+        return cipher, bytes(_BLOCK), hashlib.sha1(b"putty-private-key-file-mac-key" + secret).digest()  # noqa: S324 as above  # nosec B324
     if not encrypted:
         return b"", b"", b""
     derived = _argon2(file, secret)
