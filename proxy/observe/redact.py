@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 MASK: Final = b"***"
 # Shorter secrets are words that occur anyway: masking them would shred the log and give them away.
 SHORTEST: Final = 8
-# What URL libraries leave as it is: nothing, path separators, sub-delimiters of RFC 3986 §2.2.
-_LEFT_ALONE: Final = ("", "/", "!$'()*,/:;?@", "!$&'()*+,;=:@/?")
+# What URL libraries leave as it is: nothing, path separators, what `encodeURIComponent` leaves, sub-delimiters of
+# RFC 3986 §2.2.
+_LEFT_ALONE: Final = ("", "/", "!'()*", "!$'()*,/:;?@", "!$&'()*+,;=:@/?")
 _HEX_PAIR: Final = re.compile(r"%[0-9A-F]{2}")
 
 
@@ -35,13 +36,14 @@ def forms(text: str) -> frozenset[bytes]:
     if len(text) < SHORTEST:
         return frozenset()
     plain = text.encode("utf-8", "surrogatepass")
-    encoded = {quote(plain, safe=safe) for safe in _LEFT_ALONE} | {quote_plus(plain)}
+    form_encoded = {quote_plus(plain), quote_plus(plain, safe="*").replace("~", "%7E")}  # the second: as browsers do
+    encoded = {quote(plain, safe=safe) for safe in _LEFT_ALONE} | form_encoded
     encoded |= {_HEX_PAIR.sub(lambda pair: pair[0].lower(), spelling) for spelling in encoded}
     escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr(plain)[2:-1]}
     escaped |= {json.dumps(spelling)[1:-1] for spelling in escaped}
     texts = {plain} | {spelling.encode("utf-8", "surrogatepass") for spelling in encoded | escaped}
     # RFC 6749 §2.3.1: Basic credentials are form-encoded first, so that spelling may stand within base64 too.
-    within = {plain, quote_plus(plain).encode()}
+    within = {plain} | {spelling.encode() for spelling in form_encoded}
     return frozenset(texts | {form for inner in within for form in _base64(inner)})
 
 

@@ -58,6 +58,7 @@ settings.register_profile(
 )
 _REWRITE: Final = "ignore::pytest.PytestAssertRewriteWarning"  # plugins are imported before pytest sees them
 _OPTIONS: Final = ("-W", _REWRITE, "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "timeout=0")
+_OURS: Final = {"conftest", "proxy", "tests"}
 _OUT: Final = os.dup(2)  # pytest captures the usual one
 _PROFILE: Final = "--hypothesis-profile=mutants"
 
@@ -111,12 +112,13 @@ def try_group(group: Group, chosen: Sequence[Mutant], modules: Sequence[Module],
 # A process of its own for everything that must not be seen by the next
 
 
-def _in_a_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _in_a_child(work: Callable[[], Any]) -> Any:
     """Return what `work` returns, done in a child."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
+        os.setsid()
         status = 1
         try:
             with os.fdopen(writing, "w") as pipe:
@@ -130,9 +132,11 @@ def _in_a_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     with os.fdopen(reading) as pipe:
         said = pipe.read()
     os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # servers that a test has started
     if not said:
         raise RuntimeError("the tests can't be collected, or none passes")
-    return dict(json.loads(said))
+    return json.loads(said)
 
 
 def _outcome(work: Callable[[], bool]) -> str:
@@ -186,10 +190,16 @@ def _warm(group: Group, modules: Sequence[Module], running: set[str], tell: Call
 def _all_in_functions(
     items: list[pytest.Item], modules: Sequence[Module], running: set[str], tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    seen = _in_a_child(lambda: _observed(items, modules))
-    _import_quietly(seen["imported"])
-    sound = _in_a_child(lambda: _unmutated(items, set(seen["passed"])))
+    # Once for all: which pass, how long they take, what they import. Then each alone: another one may have left behind
+    # what makes a function not be called again.
+    sound = _in_a_child(lambda: _unmutated(items))
+    _import_quietly(sound["imported"])
     durations: dict[str, float] = sound["passed"]
+    reached: dict[str, set[str]] = {}
+    for item in items:
+        if item.nodeid in durations:
+            for function in _in_a_child(partial(_observed, item, modules)):
+                reached.setdefault(function, set()).add(item.nodeid)
     by_name = {item.nodeid: item for item in items if item.nodeid in durations}
     tried, late = Tried(), []
     functions = _functions(modules)
@@ -197,7 +207,7 @@ def _all_in_functions(
         for mutant in module.mutants:
             if mutant.owner is None or mutant.name not in running:
                 continue
-            reaching = seen["reached"].get(f"{module.path}::{mutant.owner}", ())
+            reaching = reached.get(f"{module.path}::{mutant.owner}", ())
             names = _quickest([name for name in reaching if name in by_name], durations)
             code = _code(module, mutant)
             touched = functions.get((module.path, mutant.owner), [])
@@ -215,39 +225,31 @@ def _all_in_functions(
         "timed_out": sorted(tried.timed_out),
         "survived": sorted(tried.survived),
         "broken": [item.nodeid for item in items if item.nodeid not in durations],
-        "imported": [name for name in seen["imported"] if name.partition(".")[0] not in {"proxy", "tests", "conftest"}],
+        "imported": [
+            name for name in sound["imported"] if name.partition(".")[0] not in {"proxy", "tests", "conftest"}
+        ],
         "late": late,
         "slowest": max(durations.values()),
     }
 
 
-def _observed(items: list[pytest.Item], modules: Sequence[Module]) -> dict[str, Any]:
-    """Run all tests once and see which functions of the modules each of them comes to."""
+def _observed(item: pytest.Item, modules: Sequence[Module]) -> list[str]:
+    """Run one test and see which functions of the modules it comes to."""
     spans = {str(tree.ROOT / module.path): (module.path, _spans(module)) for module in modules}
-    reached: dict[str, set[str]] = {}
-    now: list[str] = [""]
+    reached = set()
 
     def watch(frame: types.FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_filename in spans:
             path, owners = spans[frame.f_code.co_filename]
             owner = owners.get(frame.f_code.co_firstlineno)
             if owner is not None:
-                reached.setdefault(f"{path}::{owner}", set()).add(now[0])
+                reached.add(f"{path}::{owner}")
 
-    passed = []
     threading.setprofile(watch)
-    for item, following in _pairs(items):
-        now[0] = item.nodeid
-        sys.setprofile(watch)
-        good = _passes(item, following)
-        sys.setprofile(None)
-        if good:
-            passed.append(item.nodeid)
-    return {
-        "reached": {name: sorted(tests) for name, tests in reached.items()},
-        "passed": passed,
-        "imported": [name for name in sys.modules if name != "__main__" and not name.startswith("_pytest")],
-    }
+    sys.setprofile(watch)
+    _passes(item, None)
+    sys.setprofile(None)
+    return sorted(reached)
 
 
 def _spans(module: Module) -> dict[int, str]:
@@ -267,14 +269,15 @@ def _spans(module: Module) -> dict[int, str]:
     return found
 
 
-def _unmutated(items: list[pytest.Item], passed: set[str]) -> dict[str, Any]:
-    """Run the tests again as they are run for a mutant, but without one: what fails now can't be a judge."""
+def _unmutated(items: list[pytest.Item]) -> dict[str, Any]:
+    """Run the tests as they are run for a mutant, but without one: what fails now can't be a judge."""
     durations = {}
-    for item, following in _pairs([item for item in items if item.nodeid in passed]):
+    for item, following in _pairs(items):
         begun = time.perf_counter()
         if _passes(item, following):
             durations[item.nodeid] = time.perf_counter() - begun
-    return {"passed": durations}
+    names = [name for name in sys.modules if name != "__main__" and not name.startswith("_pytest")]
+    return {"passed": durations, "imported": names}
 
 
 def _quickest(names: list[str], durations: dict[str, float]) -> list[str]:

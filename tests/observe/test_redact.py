@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import tracemalloc
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -19,12 +20,17 @@ def percent_encoded_in_lower_case(text):
     return re.sub("%..", lambda pair: pair[0].lower(), quote(text, safe=""))
 
 
+def as_browsers_encode_forms(text):
+    return quote_plus(text, safe="*").replace("~", "%7E")
+
+
 SPELLINGS = {
     "as it is": lambda text: text,
     "percent-encoded": lambda text: quote(text, safe=""),
     "percent-encoded but for slashes": quote,
     "percent-encoded in lower case": percent_encoded_in_lower_case,
     "form-encoded": quote_plus,
+    "form-encoded as browsers do": as_browsers_encode_forms,
     "within JSON": lambda text: json.dumps(text)[1:-1],
     "within JSON that is not ASCII": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     "within JSON within JSON": lambda text: json.dumps(json.dumps(text)[1:-1])[1:-1],
@@ -53,6 +59,43 @@ def test_a_secret_leaves_basic_credentials_and_other_base64_wherever_it_begins_i
     # Two characters on each side may hold bits of its neighbours and of itself.
     assert b"***" in cleaned
     assert len(cleaned.replace(b"***", b"")) <= 21 + len(encoded) - (len(text.encode()) * 8 // 6 - 2) + 2
+
+
+@pytest.mark.parametrize(
+    "text", ["12345678", "swordfish", "~~~???>>>", "Ab8Q~c.d*e_f", "ключ-к-замку", "pa ss+wörd&x=1/y"]
+)
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("spell", [str, quote_plus, as_browsers_encode_forms])
+def test_of_a_secret_within_base64_nothing_is_left_but_what_its_neighbours_share(text, encode, spell):
+    secret = Secret(text)
+    inner = spell(text).encode()
+    for before in (b"", b"a", b"ab", b"abc", b"client:"):
+        encoded = encode(before + inner).rstrip(b"=")
+        sure = encoded[-(-len(before) * 8 // 6) : (len(before) + len(inner)) * 8 // 6]
+
+        assert Redactor(lambda: [secret])(encoded) == encoded.replace(sure, b"***"), before
+
+
+@pytest.mark.parametrize("left_alone", ["", "/", "!$'()*,/:;?@", "!$&'()*+,;=:@/?", "!'()*", "-._~"])
+def test_a_secret_leaves_whichever_delimiters_a_library_does_not_encode(left_alone):
+    secret = Secret("it's (a) secret: user@host/p?q=1&r=2+3,$4;*!")
+
+    assert Redactor(lambda: [secret])(f"x={quote(secret.reveal(), safe=left_alone)}".encode()) == b"x=***"
+
+
+def test_a_secret_that_is_no_valid_text_leaves_too():
+    secret = Secret("half-a-pair-\ud83d")
+
+    assert Redactor(lambda: [secret])(b"x=" + secret.reveal().encode("utf-8", "surrogatepass")) == b"x=***"
+    assert Redactor(lambda: [secret])(repr(secret.reveal()).encode()) == b"'***'"
+
+
+@pytest.mark.parametrize("line", [b"%b", b"%b ", b" %b", b"a%bb", b"%b%b"])
+def test_a_secret_of_eight_bytes_leaves_wherever_it_stands(line):
+    secret = Secret("12345678")
+    number = line.count(b"%")
+
+    assert Redactor(lambda: [secret])(line % ((b"12345678",) * number)) == line % ((b"***",) * number)
 
 
 @given(text=SECRETS)
@@ -102,3 +145,46 @@ def test_after_a_thousand_renewals_the_living_token_is_known_and_the_dead_ones_a
         redact(b"nothing in particular")
 
     assert redact(b"token-number-998-of-many " + token.reveal().encode()) == b"token-number-998-of-many ***"
+
+
+def test_a_secret_that_stays_is_known_at_every_line_while_others_come_and_go():
+    redact = Redactor()
+    stays = Secret("the-one-that-stays")
+
+    for number in range(500):
+        passing = Secret(f"token-number-{number}-of-many")
+        assert redact(b"the-one-that-stays " + passing.reveal().encode()) == b"*** ***"
+    assert stays.reveal()
+
+
+def test_what_was_known_of_dead_secrets_takes_no_memory_for_ever():
+    stays = Secret("the-one-that-stays")
+    token = [stays]
+    redact = Redactor(lambda: [stays, *token])
+    tracemalloc.start()
+    try:
+        for number in range(1200):
+            token = [Secret(f"token-number-{number}-of-many")]
+            redact(b"nothing in particular")
+            if number == 200:
+                before = tracemalloc.get_traced_memory()[0]
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 1_000_000
+
+
+def test_with_hundreds_of_secrets_alive_each_line_looks_through_them_once():
+    alive = [Secret(f"token-number-{number}-of-many") for number in range(300)]
+    looked = []
+
+    def secrets():
+        looked.append(1)
+        return alive
+
+    redact = Redactor(secrets)
+    for _ in range(10):
+        redact(b"nothing in particular")
+
+    assert len(looked) == 10

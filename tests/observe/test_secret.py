@@ -50,6 +50,16 @@ def test_a_secret_is_neither_equal_to_its_text_nor_found_by_it():
     assert hash(Secret(TEXT)) != hash(TEXT)
 
 
+def test_what_wants_to_be_asked_itself_whether_it_equals_a_secret_is_asked():
+    class Anything:
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    assert Secret(TEXT) == Anything()
+
+
 def test_a_secret_does_not_change():
     secret = Secret(TEXT)
 

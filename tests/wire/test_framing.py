@@ -420,3 +420,21 @@ def test_the_chunks_of_a_request_are_refused_as_a_bad_request_and_pass_as_they_a
 
 def test_a_counted_request_body_has_the_length_that_was_written():
     assert request_body(RequestFields([b"\nContent-Length: 17"])).left == 17
+
+
+def test_a_chunk_that_is_longer_than_its_size_says_is_not_waited_for():
+    for end in (b"X", b"\n"):
+        with pytest.raises(Refusal):
+            chunked().feed(b"5\r\nhello" + end)
+        with pytest.raises(Refusal):
+            chunked(decode=True).feed(b"5\r\nhello" + end)
+
+
+def test_decoded_chunks_are_relayed_while_they_come():
+    body = chunked(decode=True)
+
+    assert body.feed(b"5\r\nhe") == (b"he", b"")
+    assert body.feed(b"llo") == (b"llo", b"")
+    assert body.feed(b"\r") == (b"", b"")
+    assert body.feed(b"\n1;a\r\n!\r\n0\r\n") == (b"!", b"")
+    assert body.feed(b"\r\n" + NEXT) == (b"", NEXT)

@@ -170,6 +170,20 @@ def test_another_version_is_told_that_it_is_not_spoken(version):
     assert_refused(head(line=b"GET /x HTTP/" + version), "version_not_supported")
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_a_version_that_is_spoken_is_not_what_is_wrong_with_a_line(version):
+    assert_refused(head(line=b"GET  /x HTTP/" + version))
+
+
+def test_a_line_of_another_shape_is_too_long_only_where_a_target_could_not_be_meant():
+    fits = b"GET /" + b"a" * 320 + b"  HTTP/1.1"
+
+    assert_refused(head(line=fits))
+    exactly = fits.replace(b"/a", b"/a" + b"a" * (300 + 32 + 16 - len(fits) - 2))
+    assert_refused(head(line=exactly))
+    assert_refused(head(line=exactly.replace(b"/a", b"/aa")), "target_too_long")
+
+
 def test_a_version_within_the_target_is_none():
     assert_refused(head(line=b"GET /x HTTP/2.0 HTTP/1.1"))
 
@@ -306,6 +320,28 @@ def test_any_other_content_length_is_refused(value):
 )
 def test_two_words_about_the_same_thing_are_refused(lines):
     assert_refused(head(*lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"\nContent-Length: 0", b"\nContent-Length: 0"],
+        [b"\nContent-Length: 5", b"\ncontent-length: 5"],
+        [b"\nContent-Length: 0", b"\nTransfer-Encoding: chunked"],
+        [b"\nTransfer-Encoding: chunked", b"\nContent-Length: 5"],
+        [b"\nTransfer-Encoding: chunked", b"\nTransfer-Encoding: chunked"],
+        [b"\nTransfer-Encoding: chunked;a=b"],
+        [b"\nTransfer-Encoding: x y"],
+        [b"\nTransfer-Encoding:"],
+        [b"\nContent-Length: +5"],
+        [b"\nHost: a", b"\nHost: a"],
+        [b"\nHost: a", b"\nHost: b"],
+    ],
+)
+def test_what_the_parser_before_it_might_let_pass_is_refused_all_the_same(lines):
+    with pytest.raises(Refusal) as refused:
+        RequestFields(lines)
+    assert refused.value.problem is PROBLEMS[BAD]
 
 
 @pytest.mark.parametrize("value", [b"chunked", b"Chunked", b"CHUNKED"])

@@ -175,6 +175,23 @@ def test_doubtful_framing_is_refused(lines):
     assert_refused(head(*lines))
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"\nContent-Length: 0", b"\nContent-Length: 0"],
+        [b"\nContent-Length: 5", b"\ncontent-length: 6"],
+        [b"\nContent-Length: 0", b"\nTransfer-Encoding: chunked"],
+        [b"\nTransfer-Encoding: chunked", b"\nTransfer-Encoding: chunked"],
+        [b"\nTransfer-Encoding: gzip"],
+        [b"\nContent-Length: +5"],
+    ],
+)
+def test_what_the_parser_before_it_might_let_pass_is_refused_all_the_same(lines):
+    with pytest.raises(Refusal) as refused:
+        ResponseFields(lines)
+    assert refused.value.problem is PROBLEMS["upstream_protocol_error"]
+
+
 def test_chunks_are_told_in_every_case_but_not_by_http_1_0():
     assert fields(b"Transfer-Encoding: Chunked").chunked is True
     assert_refused(head(b"Transfer-Encoding: chunked", line=b"HTTP/1.0 200 OK"))
@@ -256,6 +273,8 @@ def test_connection_takes_nothing_along_that_the_clients_safety_rests_on():
         (b"max=100, timeout=17", 17),
         (b"max=100;timeout=60", 60),
         (b"a timeout=1", 1),
+        (b"a,timeout=2", 2),
+        (b"a;timeout=3", 3),
         (b"timeout=0", 0),
         (b"max=100", -1),
         (b"xtimeout=5", -1),
