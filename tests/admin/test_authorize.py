@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from proxy.admin.ports import AuthorizationError, DeviceStarted
 from proxy.admin.status import ConnectionStatus
 from tests.support.running import NOW
 
@@ -310,3 +311,74 @@ async def test_a_rebound_name_reaches_no_flow(local):
         refused = await local.ask(path, *BY_ITS_USER, host=b"attacker.example")
         assert (refused.status, refused.code) == (421, "misdirected_request")
     assert (local.running.started, local.running.finished) == ([], [])
+
+
+@pytest.mark.parametrize("redirect_url", [None, "", "http://localhost/landing", "http://localhost/oauth/callbacks/x"])
+async def test_a_redirect_url_that_leads_to_no_callback_starts_nothing(local, redirect_url):
+    local.running.statuses["crm"] = interactive(redirect_url=redirect_url)
+
+    assert (await local.ask(b"/oauth/start/crm", *BY_ITS_USER)).status == 409
+    assert local.running.started == []
+
+
+@pytest.mark.case("A-345")
+async def test_the_ticket_of_a_page_lasts_ten_minutes_and_that_of_a_hop_one(local):
+    page = await local.ask(b"/oauth/start/crm")
+    go = re.search(rb"go=([0-9a-f.]+)", page.body)[1]
+    local.running.statuses["crm"] = interactive(redirect_url="http://127.0.0.1/oauth/callback/acme")
+    hop = location(await local.ask(b"/oauth/start/crm?go=" + go)).partition("?go=")[2].encode()
+
+    local.clock.now += 59.9
+    assert (await local.ask(b"/oauth/start/crm?go=" + hop, host=b"127.0.0.1")).status == 303
+    local.clock.now += 0.1
+    assert (await local.ask(b"/oauth/start/crm?go=" + hop, host=b"127.0.0.1")).status == 200
+    local.clock.now += 539.9
+    assert (await local.ask(b"/oauth/start/crm?go=" + go)).status == 303
+    local.clock.now += 0.1
+    assert (await local.ask(b"/oauth/start/crm?go=" + go)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("uri", "complete", "linked"),
+    [
+        ("http://127.0.0.1/device", None, True),
+        ("https://auth.example.com/device", "https://auth.example.com/device?code=1", True),
+        ("javascript:alert(1)", None, False),
+        ("https://auth.example.com/device", "javascript:alert(1)", False),
+        ("javascript:alert(1)", "https://auth.example.com/device?code=1", False),
+    ],
+)
+async def test_nothing_but_a_web_address_of_the_server_becomes_a_link(local, uri, complete, linked):
+    async def device(name):
+        return DeviceStarted("WDJB-MJHT", uri, complete, 900.0)
+
+    local.running.device = device
+    local.running.statuses["tv"] = ConnectionStatus("tv", iclient="tv", grant_type="device_code", can_authorize=True)
+
+    page = await local.ask(b"/oauth/start/tv", *BY_ITS_USER)
+
+    assert (f'href="{uri}'.encode() in page.body) is linked
+    assert b'href="javascript' not in page.body
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        ("invalid_state", b"This authorization is not under way"),
+        ("session_mismatch", b"This authorization began in another browser"),
+        ("issuer_mismatch", b"The answer comes from another authorization server"),
+        ("access_denied", b"The authorization was declined"),
+        ("exchange_failed", b"The authorization did not succeed"),
+    ],
+)
+async def test_the_page_says_what_went_wrong_and_finds_its_style(local, code, title):
+    async def finish(path_name, query, sessions):
+        raise AuthorizationError(code, 400, "Words.")
+
+    local.running.finish = finish
+
+    page = await local.ask(b"/oauth/callback/acme?state=x&code=y", *FROM_ELSEWHERE)
+
+    assert page.status == 400
+    assert title in page.body
+    assert b'href="../../assets/' in page.body

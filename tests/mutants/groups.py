@@ -91,6 +91,8 @@ GROUPS: Final = (
             "proxy/admin/authorize.py",
             "proxy/admin/cookies.py",
             "proxy/admin/tickets.py",
+            "proxy/oauth/authorize.py",
+            "proxy/oauth/pkce.py",
             "proxy/oauth/redirect.py",
             "proxy/runtime/authorizations.py",
             "proxy/tokens/authorizations.py",

@@ -1,5 +1,6 @@
 """A browser sets out and comes back: what its callback may be, and which connection it belongs to."""
 
+import asyncio
 import random
 import time
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from proxy.admin.ports import AuthorizationError
+from proxy.definitions.templates.placeholders import compile_template
 from proxy.errors import Refusal
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.authorizations import BrowserAuthorizations
@@ -17,6 +19,7 @@ from proxy.runtime.keepers import keeper_for
 from proxy.secret import Secret
 from proxy.tokens.keeper import Keeper
 from tests.support.authorization_server import AuthorizationServer, End, error, raw, respond, say, token
+from tests.support.deadline import awaiting
 from tests.tokens.kept import LIMITS, PushedClock
 from tests.tokens.test_consent import interactive
 
@@ -210,3 +213,116 @@ async def test_a_device_is_begun_by_its_connection():
         told = await scene.authorizations.device("crm")
 
         assert (told.user_code, told.expires_in) == ("WDJB", 60)
+
+
+async def test_nobody_sets_out_for_a_connection_without_an_iclient_or_without_a_keeper():
+    async with AuthorizationServer() as server, playing(interactive(server)) as scene:
+        scene.parts["bare"] = Part(replace(interactive(server), iclient=None), scene.parts["crm"].keeper)
+        scene.parts["idle"] = Part(interactive(server), None)
+        for name in ("bare", "idle"):
+            for begin in (scene.authorizations.start, scene.authorizations.device):
+                with pytest.raises(Refusal):
+                    await begin(name)
+        del scene.parts["bare"], scene.parts["idle"]
+
+
+@pytest.mark.parametrize(("grant", "other"), [("authorization_code", "device"), ("device_code", "start")])
+async def test_who_is_refused_hears_what_would_be_needed(grant, other):
+    async with AuthorizationServer() as server, playing(interactive(server, grant=grant)) as scene:
+        with pytest.raises(Refusal) as raised:
+            await getattr(scene.authorizations, other)("crm")
+
+        assert ("a browser" if other == "start" else "a device") in raised.value.detail
+        assert raised.value.problem.code == "no_route"
+
+
+@pytest.mark.parametrize("gone", ["connection", "keeper"])
+async def test_a_code_for_a_connection_that_has_left_asks_nothing(gone):
+    async with AuthorizationServer() as server, playing(interactive(server)) as scene:
+        flow = await scene.begun()
+        part = scene.parts.pop("crm")
+        if gone == "keeper":
+            scene.parts["crm"] = Part(part.connection, None)
+
+        assert await scene.refused(flow) == ("invalid_state", 400)
+        scene.parts["crm"] = part
+        assert server.T == 0
+
+
+@pytest.mark.parametrize(("pkce", "method"), [("off", None), ("plain", "plain"), ("S256", "S256")])
+async def test_the_proof_is_the_one_that_the_definition_asks_for(pkce, method):
+    async with AuthorizationServer() as server, playing(interactive(server, pkce=pkce)) as scene:
+        flow = await scene.begun()
+        await scene.finish(flow)
+
+        form = server.asked[0].form
+        assert flow.asked.get("code_challenge_method") == method
+        assert ("code_challenge" in flow.asked) == ("code_verifier" in form) == (pkce != "off")
+        if pkce == "plain":
+            assert form["code_verifier"] == flow.asked["code_challenge"]
+
+
+async def test_where_the_authorization_url_can_not_be_made_nobody_sets_out():
+    async with AuthorizationServer() as server:
+        connection = interactive(server, authorization_params=(("x", compile_template("{{{connection.params.no}}}")),))
+        async with playing(connection) as scene:
+            with pytest.raises(Refusal) as raised:
+                await scene.authorizations.start("crm")
+            assert raised.value.problem.code == "authorization_failed"
+            assert "authorization URL" in raised.value.detail
+
+
+async def test_requests_wait_for_a_human_who_has_set_out_and_not_for_one_who_has_not():
+    async with AuthorizationServer() as server, playing(interactive(server)) as scene:
+        keeper = scene.parts["crm"].keeper
+        with pytest.raises(Refusal):
+            await keeper.wait()
+        flow = await scene.begun()
+        waiting = asyncio.create_task(keeper.wait(), name="an application's request")
+        await asyncio.sleep(0)
+        await scene.finish(flow)
+
+        async with awaiting("the token that the human brought"):
+            assert (await waiting).value.reveal() == "token-1"
+
+
+async def test_the_browser_is_to_come_back_to_the_origin_of_the_redirect_url():
+    async with AuthorizationServer() as server, playing(interactive(server)) as scene:
+        assert (await scene.authorizations.start("crm")).redirect_origin == BASE
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "message"),
+    [
+        ({"error": "access_denied"}, "access_denied", "The authorization server says no: access_denied."),
+        ({"error": "made_up_<b>"}, "access_denied", "The authorization server says no."),
+        ({"error": "server_error", "code": "x"}, "invalid_callback", "What the browser brought back can't be read."),
+        ({}, "invalid_callback", "What the browser brought back can't be read."),
+        ({"code": "c", "state": "f" * 64}, "invalid_state", "It has ended, it was used, or it never began here."),
+    ],
+)
+async def test_the_human_hears_what_was_wrong_in_whole_sentences_of_ours(query, code, message):
+    async with AuthorizationServer() as server, playing(interactive(server)) as scene:
+        flow = await scene.begun()
+        with pytest.raises(AuthorizationError) as raised:
+            await scene.finish(flow, **{"code": None, **query})
+
+        assert raised.value.code == code
+        assert raised.value.message.startswith(message)
+        assert raised.value.message.count(".") == message.count(".") + (code.startswith("invalid"))
+        assert raised.value.message.endswith(".")
+
+
+async def test_a_code_from_another_server_than_the_one_asked_is_redeemed_nowhere():
+    async with AuthorizationServer() as server, playing(interactive(server, issuer=None)) as scene:
+        scene.parts["crm"] = Part(
+            replace(
+                scene.parts["crm"].connection,
+                iclient=replace(scene.parts["crm"].connection.iclient, issuer="https://a"),
+            ),
+            scene.parts["crm"].keeper,
+        )
+        flow = await scene.begun()
+
+        assert await scene.refused(flow, iss="https://b") == ("issuer_mismatch", 400)
+        assert server.T == 0

@@ -107,3 +107,27 @@ def test_states_and_sessions_have_256_bits(flows):
 
     assert {len(text) for pair in found for text in pair} == {64}
     assert len({text for pair in found for text in pair}) == 200
+
+
+@pytest.mark.case("A-331")
+def test_what_nobody_came_back_for_is_forgotten_after_ten_minutes_and_nothing_before(flows, clock):
+    first, session = begun(flows)
+    begun(flows)
+    clock.now += LIFETIME
+    begun(flows)
+    assert len(flows) == 3
+
+    clock.now += 0.1
+    begun(flows)
+    assert len(flows) == 2
+    assert refused(flows, first, "acme", (session,)) == "invalid_state"
+
+
+def test_of_many_the_one_that_has_waited_longest_is_forgotten(flows, clock):
+    begun(flows)
+    clock.now += LIFETIME
+    later, session = begun(flows)
+    clock.now += 1
+    begun(flows)
+
+    assert flows.take(later, "acme", (session,))
