@@ -12,7 +12,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
-    PIP_ONLY_BINARY=:all: \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
@@ -20,8 +19,9 @@ WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
 RUN /usr/bin/python3 -m venv --without-pip /opt/iclient-proxy \
     && /usr/bin/python3 -m venv /opt/build \
-    && /opt/build/bin/python -m pip --python /opt/iclient-proxy/bin/python install --no-compile --require-hashes -r requirements.lock \
-    && /opt/build/bin/python -m pip install --require-hashes -r requirements-build.lock
+    && /opt/build/bin/python -m pip --python /opt/iclient-proxy/bin/python install --no-compile --require-hashes \
+        --only-binary=:all: -r requirements.lock \
+    && /opt/build/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
 
 # Bytecode is compiled here and trusted as it is: start-up is spent on imports, and the final file system is read-only.
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./

@@ -119,6 +119,8 @@ def _needs(lines: Iterable[str] | None) -> list[str]:
 
 def is_accepted(expression: str) -> bool:
     """Whether a licence may be shipped: each of what is joined by AND, one of what is joined by OR; unknown is not."""
+    if not _spdx(expression):
+        return False
     words = re.findall(r"[()]|[^()\s]+", expression)
 
     def any_of() -> bool:
@@ -136,12 +138,13 @@ def is_accepted(expression: str) -> bool:
         return accepted
 
     def one() -> bool:
-        word = words.pop(0) if words else ""
+        word = words.pop(0)
         if word == "(":
             accepted = any_of()
-            return bool(words) and words.pop(0) == ")" and accepted
+            words.pop(0)
+            return accepted
         if words and words[0] == "WITH":  # an exception only permits more
             del words[:2]
         return word in ACCEPTED
 
-    return any_of() and not words
+    return any_of()
