@@ -170,3 +170,94 @@ def test_a_path_that_is_or_may_be_there_is_no_fault(path):
 )
 def test_the_scope_has_what_the_reference_page_lists(path, meaning):
     assert render(compile_template(f"{{{{{path}}}}}"), SCOPE, Ambient(0.0, bytes)) == meaning
+
+
+KEYS = {
+    Place.TOKEN_REQUEST: "access_token_request",
+    Place.REFRESH_REQUEST: "refresh_token_request",
+    Place.REVOCATION_REQUEST: "revocation_request",
+    Place.TOKEN_URL: "token_url",
+    Place.TOKEN_URL_HOST: "the host of a URL",
+    Place.REVOCATION_URL: "revocation_url",
+    Place.DEVICE_AUTHORIZATION_URL: "device_authorization_url",
+    Place.AUTHORIZATION_URL: "authorization_url",
+    Place.AUTHORIZATION_PARAMS: "authorization_params",
+    Place.REDIRECT_URL: "redirect_url",
+    Place.CLIENT_ID: "client_id",
+    Place.JWT: "jwt",
+    Place.CONNECTION_HEADERS: "headers",
+    Place.BASE_URL: "base_url",
+}
+
+
+@pytest.mark.parametrize("place", Place)
+def test_a_fault_calls_its_place_by_the_key_that_the_operator_wrote(place):
+    assert place.value == KEYS[place]
+    for path in ("iclient.client_secret", "connection.secrets.key"):
+        for code, message in check_place(compile_template(f"{{{{{{{path}}}}}}}"), place):
+            assert code == "secret_in_untrusted_template"
+            assert message.endswith(f"not in {KEYS[place]}")
+
+
+NAMES = [
+    *(f"connection.{name}" for name in ("name", "base_url", "username", "password")),
+    *(f"connection.{group}.x" for group in ("settings", "secrets", "params", "callback", "token.fields")),
+    "connection.token.access_token",
+    "connection.token.refresh_token",
+    *(f"iclient.{name}" for name in ("name", "client_id", "client_secret", "scope", "redirect_url", "jwt.token")),
+    *(f"iclient.{group}.x" for group in ("settings", "secrets")),
+    *(f"authorization.{name}" for name in ("code", "code_verifier", "redirect_url", "state")),
+]
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_every_name_of_the_format_is_known_and_none_beside_it(path):
+    assert codes(path, Place.TOKEN_REQUEST) == []
+    group, _, _ = path.rpartition(".")
+    if group not in {"connection.settings", "connection.secrets", "connection.params", "connection.callback",
+                     "connection.token.fields", "iclient.settings", "iclient.secrets"}:  # fmt: skip
+        assert codes(f"{group}.zzz", Place.TOKEN_REQUEST) == ["placeholder_unresolved"]
+
+
+@pytest.mark.parametrize("group", ["settings", "secrets", "params", "callback", "token.fields"])
+def test_a_helper_takes_a_map_of_the_operators_whole_and_nothing_else_does(group):
+    assert codes(f"jsonSerialize connection.{group}", Place.TOKEN_REQUEST) == []
+    assert codes(f"connection.{group}", Place.TOKEN_REQUEST) == ["wrong_type"]
+    assert codes("jsonSerialize connection", Place.TOKEN_REQUEST) == ["wrong_type"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "expected"),
+    [
+        ("https://acme.example/{{{iclient.nope}}}", Place.TOKEN_URL, {"placeholder_unresolved"}),
+        ("https://acme.example/?a={{{iclient.nope}}}", Place.TOKEN_URL, {"placeholder_unresolved"}),
+        ("https://{{{iclient.nope}}}.acme.example/", Place.TOKEN_URL, {"placeholder_unresolved"}),
+        ("https://acme.example/{{{iclient.client_secret}}}", Place.AUTHORIZATION_URL, {"secret_in_untrusted_template"}),
+        ("https://{{{connection.settings.tenant}}}.acme.example/", Place.TOKEN_URL, set()),
+        ("https://{{{connection.token.fields.x}}}.acme.example/", Place.AUTHORIZATION_URL, {"placeholder_unresolved"}),
+        ("https://{{{uuid}}}.acme.example/", Place.BASE_URL, {"template_invalid"}),
+        ("{{{iclient.secrets.pin}}}/", Place.BASE_URL, {"secret_in_untrusted_template"}),
+    ],
+)
+def test_every_part_of_a_url_is_checked_and_its_host_as_a_host(text, place, expected):
+    assert {code for code, _ in check_place(compile_url(text), place, SCOPE)} == expected
+
+
+def test_what_is_not_known_yet_is_no_fault():
+    without_iclient = {"connection": SCOPE["connection"]}
+
+    assert codes("iclient.name", Place.TOKEN_REQUEST, without_iclient) == []
+    assert codes("connection.base_url", Place.TOKEN_REQUEST, {"connection": {"name": "crm"}}) == []
+    assert codes("connection.username", Place.TOKEN_REQUEST, {"connection": {"name": "crm"}}) == [
+        "placeholder_unresolved"
+    ]
+
+
+def test_a_fault_names_what_there_is_or_that_there_is_nothing():
+    scope = {"connection": {"settings": {}, "params": {f"p{number:02d}": "x" for number in range(20)}}}
+
+    [(_, none)] = check_place(compile_template("{{{connection.settings.a}}}"), Place.TOKEN_REQUEST, scope)
+    [(_, many)] = check_place(compile_template("{{{connection.params.zzz}}}"), Place.TOKEN_REQUEST, scope)
+
+    assert none.endswith("there are no connection.settings")
+    assert many.endswith("connection.params has " + ", ".join(f"p{number:02d}" for number in range(12)))

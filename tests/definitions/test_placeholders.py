@@ -248,3 +248,51 @@ def test_text_is_rendered_once_whatever_it_is(value):
         return
 
     assert result == f"{doubled}|{doubled}"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"v": {"a": Secret("canary-a"), "b": "plain"}}, "{{{jsonSerialize v}}}"),
+        ({"v": {"b": "plain", "a": Secret("canary-a")}}, "{{{jsonSerialize v}}}"),
+        ({"v": ["plain", Secret("canary-a")]}, '{{{join "," v}}}'),
+        ({"v": [{"deep": [Secret("canary-a"), "plain"]}, "plain"]}, "{{{jsonSerialize v}}}"),
+        ({"v": "plain", "w": Secret("canary-a")}, '{{{join "," v w v}}}'),
+        ({"v": "plain", "w": Secret("canary-a")}, "{{{base64Encode (base64Encode w)}}}"),
+    ],
+)
+def test_what_a_helper_makes_of_anything_with_a_secret_in_it_is_a_secret(values, text):
+    template = compile_template(text)
+
+    assert render(template, values, AMBIENT, reveal=lambda _: "***") == "***"
+    assert render(template, values, AMBIENT, reveal=Secret.reveal) not in {"***", ""}
+
+
+@pytest.mark.parametrize("values", [["plain", "too"], {"a": "plain"}, [], {}])
+def test_what_a_helper_makes_of_other_things_is_none(values):
+    made = render(compile_template("{{{jsonSerialize v}}}"), {"v": values}, AMBIENT, reveal=lambda _: "***")
+
+    assert made == json.dumps(values, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("path", "meaning"),
+    [("v.0", "a"), ("v.1", "b"), ("v.2", None), ("v.3", None), ("v.-1", None), ("v.x", None), ("v.\u00b2", None),
+     ("v.\u0663", None), ("v.0000001", None), ("v.000001", "b"), ("s.0", None), ("s.x", None), ("n.real", None),
+     ("m.0", "zero"), ("m.1", None), ("s.upper", None)],
+)  # fmt: skip
+def test_a_step_into_a_list_is_a_small_plain_number_and_into_a_map_one_of_its_keys(path, meaning):
+    scope = {"v": ["a", "b"], "s": "xyz", "n": 7, "m": {"0": "zero"}}
+    try:
+        found = render(compile_template(f"{{{{{{{path}}}}}}}"), scope, AMBIENT)
+    except (RenderError, TemplateError) as error:
+        found = {"placeholder_unresolved": None, "template_invalid": None}[error.code]
+
+    assert found == meaning
+
+
+def test_an_empty_text_has_no_pieces_and_is_rendered_as_one():
+    assert literal("").pieces == ()
+    assert render(literal(""), {}, AMBIENT) == ""
+    assert literal("").plain
+    assert not compile_template("{{{a}}}").plain

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.definitions.domains import DomainError, parse_url
-from proxy.definitions.templates.placeholders import Ambient, RenderError, TemplateError
+from proxy.definitions.templates.placeholders import Ambient, RenderError, TemplateError, references
 from proxy.definitions.templates.urls import compile_url, in_header, placeholder_in_host, render_url
 
 AMBIENT = Ambient(0.0, bytes)
@@ -163,3 +163,21 @@ def test_a_header_takes_no_character_that_ends_it(value):
 
 def test_a_header_takes_visible_text_as_it_is():
     assert in_header('a, b;\tc="d" {e}') == 'a, b;\tc="d" {e}'
+
+
+def test_a_url_knows_its_parts_wherever_placeholders_stand():
+    url = compile_url("https://{{{a}}}.example.com:8443/{{{b}}}/x?c={{{c}}}?d&e={{{e}}}?f")
+    address = compile_url("https://[2001:db8::1]:8443/{{{a}}}")
+    origin = compile_url("{{{o}}}?q={{{v}}}")
+
+    assert (url.host.text, url.port, url.path.text) == ("{{{a}}}.example.com", 8443, "/{{{b}}}/x")
+    assert url.query is not None
+    assert url.query.text == "c={{{c}}}?d&e={{{e}}}?f"
+    assert [reference.path for reference in references(url)] == ["a", "b", "c", "e"]
+    assert (address.host.text, address.port) == ("[2001:db8::1]", 8443)
+    assert (compile_url("https://[2001:db8::1]/{{{a}}}").host.text, compile_url("https://h/{{{a}}}").port) == (
+        "[2001:db8::1]", None,
+    )  # fmt: skip
+    assert (origin.scheme, origin.host.text, origin.port, origin.path.text) == ("", "", None, "")
+    assert [reference.path for reference in references(origin)] == ["o", "v"]
+    assert rendered("{{{o}}}?q={{{v}}}", o="https://a.example", v="1&2") == "https://a.example?q=1%262"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.mutants.groups import GROUPS
 from tests.mutants.lists import EQUIVALENT, SURVIVORS, reasons
-from tests.mutants.trial import modules_of, sample, try_group
+from tests.mutants.trial import BUDGET, modules_of, sample, try_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BAR: Final = 90.0  # per cent of the mutants of each group
 EXCLUDED_MAX: Final = 5.0
+RESULTS: Final = Path(__file__).parents[2] / "build" / "mutants"
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,31 @@ def _row(group: Group, options: argparse.Namespace, equivalent: dict[str, str]) 
     begun = time.monotonic()
     modules = modules_of(group)
     everyone = [mutant for module in modules for mutant in module.mutants]
-    counted = [mutant for mutant in everyone if mutant.name not in equivalent and options.only in mutant.name]
-    chosen = sample(counted, options.most, options.seed)
-    if options.again is not None:
-        lines = options.again.read_text(encoding="utf-8").splitlines()
-        chosen = [mutant for mutant in counted if any(line.endswith(" " + mutant.name) for line in lines)]
+    drawn = sample(everyone, options.most, options.seed)
+    counted = {mutant.name for mutant in drawn} - set(equivalent)
+    earlier = _read(RESULTS / f"{group.name}.tsv") if options.again else {}
+    settled = {name for name in counted if earlier.get(name, "survived") != "survived"}
+    chosen = [mutant for mutant in drawn if mutant.name in counted - settled and options.only in mutant.name]
     _tell(f"{group.name}: {len(chosen)} of {len(everyone)} mutants")
-    found = try_group(group, chosen, modules, _tell if options.verbose else _silent)
+    found = try_group(group, chosen, modules, options.budget, _tell if options.verbose else _silent)
+    found.killed |= {name for name in settled if earlier[name] == "killed"}
+    found.timed_out |= {name for name in settled if earlier[name] == "timed out"}
+    if not options.only:
+        _write(RESULTS / f"{group.name}.tsv", found)
     excluded = sum(mutant.name in equivalent for mutant in everyone)
-    return Row(group, len(everyone), len(chosen), excluded, found, time.monotonic() - begun)
+    return Row(group, len(everyone), found.tried, excluded, found, time.monotonic() - begun)
+
+
+def _read(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {name: outcome for outcome, _, name in (line.partition("\t") for line in lines)}
+
+
+def _write(path: Path, found: Tried) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outcomes = (("killed", found.killed), ("timed out", found.timed_out), ("survived", found.survived))
+    lines = [f"{outcome}\t{name}\n" for outcome, names in outcomes for name in sorted(names)]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 _OUT: Final = os.dup(2)  # pytest captures the usual one
@@ -129,8 +146,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--most", type=int, default=400, help="mutants of a group; of more, a sample")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this in their name")
-    parser.add_argument("--again", metavar="FILE", type=Path, help="mutants that a line of this file ends with")
+    parser.add_argument("--again", action="store_true", help="try only what survived the last time, or was not tried")
     parser.add_argument("--nice", type=int, default=15, help="how far others go first")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of tests that one mutant may take")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell of every mutant")
     options = parser.parse_args(words)
     unknown = [name for name in options.groups if name not in names]

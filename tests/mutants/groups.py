@@ -29,6 +29,8 @@ GROUPS: Final = (
         ),
         (
             "tests/definitions/test_domains.py",
+            "tests/definitions/test_url_refusals.py",
+            "tests/definitions/test_faults.py",
             "tests/definitions/test_urls.py",
             "tests/definitions/test_permitted.py",
             "tests/definitions/test_placeholders.py",

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 6.0
 _TIMES: Final = 10
 # The quickest tests that come to a function judge it, for so long in all; a slower one is left out.
-_BUDGET: Final = 10.0
+BUDGET: Final = 10.0
 # What was found once need not be made small.
 settings.register_profile(
     "mutants",
@@ -73,6 +73,11 @@ class Tried:
     survived: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)  # tests that fail without any mistake: they judge nothing
 
+    @property
+    def tried(self) -> int:
+        """How many there were."""
+        return len(self.killed) + len(self.timed_out) + len(self.survived)
+
     def note(self, mutant: Mutant, outcome: str) -> None:
         """Remember how the trial of a mutant ended."""
         {"killed": self.killed, "timed out": self.timed_out}.get(outcome, self.survived).add(mutant.name)
@@ -91,11 +96,16 @@ def sample(mutants: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
     return [mutants[index] for index in chosen]
 
 
-def try_group(group: Group, chosen: Sequence[Mutant], modules: Sequence[Module], tell: Callable[[str], None]) -> Tried:
-    """Try these mutants of a group. Call it in a process that has not imported the product."""
+def try_group(
+    group: Group, chosen: Sequence[Mutant], modules: Sequence[Module], budget: float, tell: Callable[[str], None]
+) -> Tried:
+    """Try these mutants of a group. Call it in a process that has not imported the product.
+
+    `budget`: seconds of tests for each; the quickest that come to its function.
+    """
     tried = Tried()
     running = {mutant.name for mutant in chosen}
-    report = _in_a_child(lambda: _warm(group, modules, running, tell))
+    report = _in_a_child(lambda: _warm(group, modules, running, budget, tell))
     for name in ("killed", "timed_out", "survived"):
         getattr(tried, name).update(report[name])
     tried.tests, tried.broken = report["tests"], report["broken"]
@@ -180,15 +190,17 @@ class _Plugin:
         return True
 
 
-def _warm(group: Group, modules: Sequence[Module], running: set[str], tell: Callable[[str], None]) -> dict[str, Any]:
-    plugin = _Plugin(lambda items: _all_in_functions(items, modules, running, tell))
+def _warm(
+    group: Group, modules: Sequence[Module], running: set[str], budget: float, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    plugin = _Plugin(lambda items: _all_in_functions(items, modules, running, budget, tell))
     _be_silent()
     pytest.main([*_OPTIONS, _PROFILE, *group.tests], plugins=[plugin])
     return plugin.report
 
 
 def _all_in_functions(
-    items: list[pytest.Item], modules: Sequence[Module], running: set[str], tell: Callable[[str], None]
+    items: list[pytest.Item], modules: Sequence[Module], running: set[str], budget: float, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     # Once for all: which pass, how long they take, what they import. Then each alone: another one may have left behind
     # what makes a function not be called again.
@@ -208,7 +220,7 @@ def _all_in_functions(
             if mutant.owner is None or mutant.name not in running:
                 continue
             reaching = reached.get(f"{module.path}::{mutant.owner}", ())
-            names = _quickest([name for name in reaching if name in by_name], durations)
+            names = _quickest([name for name in reaching if name in by_name], durations, budget)
             code = _code(module, mutant)
             touched = functions.get((module.path, mutant.owner), [])
             # No test calls it, but an import may; or its closure would not fit any more.
@@ -280,10 +292,10 @@ def _unmutated(items: list[pytest.Item]) -> dict[str, Any]:
     return {"passed": durations, "imported": names}
 
 
-def _quickest(names: list[str], durations: dict[str, float]) -> list[str]:
+def _quickest(names: list[str], durations: dict[str, float], budget: float) -> list[str]:
     ordered = sorted(names, key=lambda name: durations[name])
     spent = list(accumulate(durations[name] for name in ordered))
-    return ordered[: max(1, bisect_right(spent, _BUDGET))]
+    return ordered[: max(1, bisect_right(spent, budget))]
 
 
 def _functions(modules: Sequence[Module]) -> dict[tuple[str, str], list[types.FunctionType]]:

@@ -179,3 +179,37 @@ def test_what_a_resolver_would_read_as_an_address_is_not_looked_up(spelling):
 
     assert refusal is not None
     assert refusal.problem.code == "bad_request"
+
+
+def test_an_address_that_we_listen_on_leads_back_with_our_port_alone():
+    own = Destinations(own=frozenset({("10.1.1.1", 8080), ("2001:db8::1", 8081)}))
+
+    assert verdict(own, "10.1.1.1", 8080) == "proxy_loop_detected"
+    assert verdict(own, "10.1.1.2", 8080) is None
+    assert verdict(own, "10.1.1.1", 8082) is None
+    assert own.is_own("2001:db8::1%eth0", 8081)
+    assert verdict(own, "2001:db8::1%eth0", 8081) == "proxy_loop_detected"
+    assert not own.is_own("2001:db8::1", 8080)
+    assert not own.is_own("no address", 8080)
+
+
+def test_a_list_of_networks_says_nothing_of_names():
+    destinations = Destinations((Deny(network=ipaddress.ip_network("10.0.0.0/8")), Deny(host="a.example")))
+
+    assert destinations.named("b.example", 443, claimed=False) is None
+    assert destinations.named("a.example", 443, claimed=False) is not None
+    assert destinations.named("a.example", 443, claimed=True) is None
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "2001:db8::1", "[2001:db8::1]", "example.com"])
+def test_a_host_in_every_spelling_of_an_authority_is_judged(host):
+    assert Destinations().named(host, 443, claimed=False) is None
+    if host != "example.com":
+        assert Destinations().check(host, 443, claimed=False) is None
+    denied_too = denied("10.0.0.0/8", "2001:db8::/32")
+    assert (denied_too.named(host, 443, claimed=False) is None) == (host == "example.com")
+
+
+@pytest.mark.parametrize("text", ["", "example.com", "[", "10.0.0.1]]", "10.0.0"])
+def test_what_is_no_address_is_not_dialled(text):
+    assert verdict(Destinations(), text) == "destination_prohibited"
