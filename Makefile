@@ -22,6 +22,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SCHEMA := config/schema/iclient-proxy.schema.json
 
 .PHONY: help setup demo check test mutants chaos nightly bench schema reference sbom docs lock clean
+.PHONY: help setup demo check test record chaos nightly bench schema reference docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -47,6 +48,9 @@ mutants: $(DEV_STAMP) ## put mistakes into the security modules, one at a time: 
 
 sbom: $(DEV_STAMP) ## write what a running proxy is made of, as CycloneDX, to build/sbom.json
 	$(BIN)/python -m pages.sbom build/sbom.json
+record: $(DEV_STAMP) ## run the cases of the catalogue and write what they saw into its page
+	$(BIN)/python -m pytest -n auto --dist loadfile -m case --record $(PYTEST)
+	$(BIN)/python -m pages
 
 chaos: $(DEV_STAMP) ## kill, starve, crowd and pause proxies for an hour (needs strace, redis-server)
 	$(BIN)/python -m tests.chaos $(CHAOS)

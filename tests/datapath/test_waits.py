@@ -311,15 +311,18 @@ def _size_asked(request: Request) -> int:
 
 
 async def _held_by_the_kernel(client: Client) -> int:
-    """Return how many bytes lie between the proxy and this client, once they are no longer more (proc(5), net/tcp)."""
-    last = 0
+    """Return how many bytes lie between the proxy and this client, once they are no longer more (proc(5), net/tcp).
+
+    They may be fewer at the next look: the proxy gives the client up after `write_idle`.
+    """
+    most = 0
     while True:
         async for _ in slowly(2, 0.1):
             pass
         now = _queued(f":{client.port:04X}")
-        if now and now == last:
-            return now
-        last = now
+        if most and now <= most:
+            return most
+        most = now
 
 
 def _queued(port: str) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from proxy.definitions.load import load
 from proxy.errors import DefinitionsError
+from tests.support import seen
 
 CANARY = "canary"
 ENVIRON = {"SECRET": "canary-value", "LINES": "canary\ncanary", "EMPTY": "", "BLANK": " \t"}
@@ -39,7 +40,11 @@ def write(folder, text, name="f.yaml"):
 def loaded(folder, text, environ=ENVIRON):
     """Load one file; the working directory is `folder`, so that faults name it `f.yaml`."""
     write(folder, text)
-    return load([Path("f.yaml")], environ)
+    try:
+        return load([Path("f.yaml")], environ)
+    except DefinitionsError as error:
+        seen.faults(fault.code for fault in error.faults)
+        raise
 
 
 def definitions(folder, text, environ=ENVIRON):

@@ -20,6 +20,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl
 
+from tests.support import seen
 from tests.support.deadline import awaiting
 from tests.support.upstream import reset
 
@@ -229,6 +230,7 @@ class AuthorizationServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        seen.asked_for(len(self.asked_at(PATH)))
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import h11
 
+from tests.support import seen
 from tests.support.deadline import awaiting
 from tests.support.upstream import reset
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
 _HEAD_MAX: Final = 1 << 20
+_OWN: Final = re.compile(rb'iclient-proxy; error=\w+; details="(\w+)"')
 _REMEMBERED: Final = 1 << 12  # of what was received, for the words of a failure
 
 
@@ -56,6 +59,15 @@ class Response:
     def code(self) -> str:
         """The code of an own answer; "" for a response that an upstream made."""
         return str(self.problem()["code"]) if self.values(b"proxy-status") else ""
+
+    @property
+    def own_code(self) -> str:
+        """The code as `Proxy-Status` has it, without a look at the content; an own answer has no canary (I1)."""
+        found = _OWN.match(b"".join(self.values(b"proxy-status")))
+        if found is None:
+            return ""
+        assert b"canary-" not in self.body + b"".join(value for _, value in self.fields), self
+        return found[1].decode()
 
 
 class Client:
@@ -179,7 +191,9 @@ class Client:
     async def response(self, method: str = "GET", *, upgrade: bool = False) -> Response:
         """Read one response to a request of that method."""
         async with awaiting("a response"):
-            return await self._response(method, upgrade=upgrade)
+            response = await self._response(method, upgrade=upgrade)
+        seen.answered(response.status, response.own_code)
+        return response
 
     async def _response(self, method: str, *, upgrade: bool) -> Response:
         machine = h11.Connection(our_role=h11.CLIENT, max_incomplete_event_size=_HEAD_MAX)

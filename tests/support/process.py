@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.support import seen
 from tests.support.client import Client, Response
 from tests.support.deadline import awaiting, eventually
 
@@ -30,6 +31,8 @@ NEVER_WRITTEN: Final = (
     "canary-",
 )
 
+_GOES_ON: Final = {signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH}
+
 Address = tuple[str, int]
 
 
@@ -42,6 +45,8 @@ class Process:
         self.events: list[dict[str, Any]] = []
         self.listening: dict[str, list[Address]] = {}
         self.sockets: list[str] = []
+        self.told_to_end = False
+        self.stood_still = False  # since it was stopped
         self._changed = asyncio.Condition()
         self._readers = [
             asyncio.create_task(self._read(output), name=f"output of the process {running.pid}")
@@ -150,6 +155,7 @@ class Process:
 
     async def admin_post(self, path: str) -> Response:
         """Post nothing to the admin listener, as `curl -X POST` does."""
+        self.told_to_end |= path == "/quitquitquit"
         return await self._admin(
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         )
@@ -163,7 +169,8 @@ class Process:
 
     async def metric(self, series: str) -> float:
         """Return the value of one series (`name` or `name{label="value"}`) without our prefix; 0 if it is not there."""
-        text = (await self.admin_get("/metrics")).body.decode()
+        with seen.unseen():
+            text = (await self.admin_get("/metrics")).body.decode()
         found = re.search(rf"^iclient_proxy_{re.escape(series)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
@@ -183,11 +190,13 @@ class Process:
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal, if the process still runs."""
         if self._running.returncode is None:
+            self.told_to_end |= number not in _GOES_ON
             self._running.send_signal(number)
 
     @asynccontextmanager
     async def frozen(self) -> AsyncIterator[None]:
         """Stop the process for the block: whatever happens meanwhile it finds all at once, in the order it happened."""
+        self.stood_still = True
         self.signal(signal.SIGSTOP)
         await eventually("a process that stands still", lambda: self._state() == "T")
         try:
@@ -202,13 +211,16 @@ class Process:
         """Wait for the end of the process; return its exit status once all its output is read."""
         async with awaiting("the end of the process", seconds):
             await asyncio.gather(*self._readers)
-            return await self._running.wait()
+            status = await self._running.wait()
+        seen.ended(status)
+        return status
 
     async def stop(self) -> int:
         """Send SIGTERM, wait for the end and return the exit status; whatever happens, no process is left."""
         try:
             self.signal()
-            return await self.exit_status()
+            with seen.unseen():
+                return await self.exit_status()
         finally:
             if self._running.returncode is None:
                 self._running.kill()
@@ -216,7 +228,8 @@ class Process:
             await asyncio.gather(*self._readers)
             self._running._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio leaves it to the collector
 
-    def assert_clean(self) -> None:
-        """Assert that nothing was written that may never be."""
+    def assert_clean(self, since: int = 0) -> None:
+        """Assert that nothing was written that may never be, from that line on."""
+        output = "\n".join(self.lines[since:])
         for words in NEVER_WRITTEN:
-            assert words not in self.output, f"the process wrote {words!r}:\n{self.output[-4000:]}"
+            assert words not in output, f"the process wrote {words!r}:\n{output[-4000:]}"

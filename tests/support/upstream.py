@@ -266,6 +266,11 @@ class Upstream:
             lambda: Stream(self), sock=self._listening, ssl=self.tls, backlog=_BACKLOG
         )
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams of the proxy are open."""
+        return sum(not stream.lost.is_set() for stream in self.streams)
+
     def shut(self) -> None:
         """Stop listening; streams that are open stay."""
         self._server.close()

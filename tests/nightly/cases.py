@@ -1,0 +1,100 @@
+"""All cases beside good traffic, in many interleavings: no good request is lost, and nothing comes to a wrong upstream.
+
+One round is the cases that have a process, each bad definition thrown at one as a reload among them, with the good
+requests in the moments that its seed chooses. CI has one round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.support.figures import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ROUNDS: Final = 25
+_ROOT: Final = Path(__file__).parents[2]
+_WITH_A_PROCESS: Final = ("tests/datapath", "tests/lifecycle")
+_RESTS_WITHIN: Final = 2.0  # seconds, I2
+_LAG: Final = 0.1  # seconds, I5
+
+
+@dataclass
+class Rounds:
+    """What all rounds have told."""
+
+    rounds: int = 0
+    interleavings: int = 0
+    cases: set[str] = field(default_factory=set)
+    good: int = 0
+    lost: int = 0
+    leaks: int = 0
+    rest: float = 0.0
+    lag: float = 0.0
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, seed: int, told: dict[str, Any]) -> None:
+        """Add one round."""
+        self.rounds += 1
+        self.cases.update(told["cases"])
+        self.interleavings += len(told["cases"])
+        self.good += told["beside"]["good requests"]
+        self.lost += told["beside"]["lost"]
+        self.leaks += told["beside"]["leaks"]
+        self.rest = max(self.rest, told["rest"])
+        self.lag = max(self.lag, told["lag"])
+        self.failed += [f"{test} (seed {seed})" for test in told["failed"]]
+
+
+async def measure(folder: Path, scale: float, seed: int) -> list[Figure]:
+    """Run so many rounds, each with a seed of its own."""
+    rounds = Rounds()
+    for number in range(max(1, round(_ROUNDS * scale))):
+        rounds.add(seed + number, await _round(folder / f"{number}.json", seed + number, _WITH_A_PROCESS))
+        sys.stderr.write(
+            f"round {rounds.rounds}: {rounds.good} good requests, lost {rounds.lost}, leaks {rounds.leaks}, "
+            f"failed {len(rounds.failed)}, rest {rounds.rest:.2f} s, lag {rounds.lag * 1000:.0f} ms\n"
+        )
+    sys.stderr.writelines(f"{test}\n" for test in rounds.failed)
+    return figures(rounds)
+
+
+async def _round(told: Path, seed: int, places: Sequence[str]) -> dict[str, Any]:
+    """Run the cases once; return what the run told of itself."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-m", "case", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
+        "--beside", str(seed), "--measure", "--tell", str(told), *places,
+        cwd=_ROOT, env={**os.environ, "CI_REQUIRE_ALL": ""},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    await running.wait()
+    content: dict[str, Any] = json.loads(await asyncio.to_thread(told.read_text))
+    return content
+
+
+def figures(rounds: Rounds) -> list[Figure]:
+    """Return the rows."""
+    return [
+        Figure(
+            f"{len(rounds.cases)} cases, each in {rounds.rounds} interleavings: tests of them that fail",
+            str(len(rounds.failed)), "0", not rounds.failed,
+        ),
+        Figure("good requests beside them", f"{rounds.good:,}"),
+        Figure("of them: lost", str(rounds.lost), "0", rounds.lost == 0),
+        Figure("what came to the upstream of another connection", str(rounds.leaks), "0", rounds.leaks == 0),
+        Figure(
+            "seconds until a process is as it was before the case, at most",
+            f"{rounds.rest:.2f}", f"≤ {_RESTS_WITHIN:g}", rounds.rest <= _RESTS_WITHIN,
+        ),
+        Figure(
+            "milliseconds that an event loop stands still, at most",
+            f"{rounds.lag * 1000:.0f}", f"< {_LAG * 1000:g}", rounds.lag < _LAG,
+        ),
+    ]  # fmt: skip
