@@ -184,9 +184,11 @@ def _auth(fields: Fields, reading: Reading) -> ListenerAuth | None:
     if (path := values.get("client_ca")) is not None:
         node = fields.nodes["client_ca"]
         try:
-            check_roots(node, file_text(node, path, reading, MAX_BYTES, secret=False).text, reading)
+            roots = file_text(node, path, reading, MAX_BYTES, secret=False).text
         except UnreadableError:
             return None
+        check_roots(node, roots, reading)
+        values["client_roots"] = roots
         values["client_ca"] = str(file_path(node, path, reading))
     return ListenerAuth(**values)
 
@@ -203,5 +205,8 @@ def _tls(fields: Fields, reading: Reading) -> ListenerTls | None:
         return None
     check_pair(cert, certificate, key, private.public, reading)
     return ListenerTls(
-        cert=str(file_path(cert, paths["cert"], reading)), key=str(file_path(key, paths["key"], reading))
+        cert=str(file_path(cert, paths["cert"], reading)),
+        key=str(file_path(key, paths["key"], reading)),
+        chain=certificate,
+        private=private.pem,
     )

@@ -24,19 +24,25 @@ class BasicCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerAuth:
-    """Exactly one of the three is set."""
+    """One of `bearer`, `basic` and `client_ca`, a path, is set; `client_roots` is the PEM text in that file."""
 
     bearer: Secret | None = None
     basic: BasicCredential | None = None
     client_ca: str | None = None
+    client_roots: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerTls:
-    """Paths of the listener's certificate chain and key."""
+    """Paths of the listener's certificate chain and key, and what was in these files (PEM) when they were checked.
+
+    A renewed certificate has the path of the one before, so that only what is in it tells them apart.
+    """
 
     cert: str
     key: str
+    chain: str
+    private: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.definitions.settings import UnixBind
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.inbound.connection import Downstream
+from proxy.inbound.tls import Exchangeable
 from proxy.problem import PROBLEMS, answer
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Listener:
         self.leaving = False
         self.at: tuple[str, int] | None = None  # where it listens, once it does; None on a unix socket, too
         self._bind = bind
-        self._context = tls
+        self._context = Exchangeable.of(tls) if tls is not None else None
         self._sweep = sweep
         self._count = count
         self._server: asyncio.Server | None = None
@@ -96,6 +97,14 @@ class Listener:
         self.rules = rules
         for stream in self._streams:
             stream.rules_changed(rules)
+
+    def change_tls(self, context: ssl.SSLContext | None) -> None:
+        """Let streams that come from now on have their TLS from `context`; open ones keep theirs.
+
+        A listener without TLS stays one.
+        """
+        if self._context is not None and context is not None:
+            self._context.current = context
 
     def close_idle(self) -> None:
         """Close the streams that have no request under way."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -32,6 +31,7 @@ from proxy.inbound.forward import Blind, ForwardRules, Guesses
 from proxy.inbound.intercept import Interception
 from proxy.inbound.listener import Listener, StreamCount
 from proxy.inbound.reverse import ReverseRules, credential_of
+from proxy.inbound.tls import server_context
 from proxy.outbound.destinations import Destinations
 from proxy.outbound.dial import Dialler
 from proxy.outbound.direct import Direct, is_local
@@ -50,6 +50,7 @@ from proxy.wire.sweep import Sweep
 
 if TYPE_CHECKING:
     import random
+    import ssl
     from collections.abc import Iterable, Mapping
 
     from proxy.clock import Clock
@@ -232,11 +233,11 @@ class Workshop:
         return plan, pools
 
     def listener(self, door: Door, parts: Mapping[str, Part]) -> Listener:
-        """Build the listener of one door, not yet bound."""
+        """Build the listener of one door, not yet bound; raises `MachineError` where its certificate can't be used."""
         return Listener(
             door.name,
             door.settings.bind,
-            _server_context(door.settings),
+            self.tls(door),
             self.rules(door, parts),
             self.surroundings,
             self._limits,
@@ -244,6 +245,10 @@ class Workshop:
             self.sweep,
             self._count,
         )
+
+    def tls(self, door: Door) -> ssl.SSLContext | None:
+        """Return what the TLS of this door's listener comes from, None without; raises `MachineError`."""
+        return server_context(door.settings) if isinstance(door.settings, ReverseListener) else None
 
     def rules(self, door: Door, parts: Mapping[str, Part]) -> Rules:
         """Return what the listener of this door lets through, and to which connection."""
@@ -382,19 +387,6 @@ class _Contexts:
 
 def _challenge(auth: ListenerAuth | None) -> str:
     return 'Basic realm="iclient-proxy"' if auth is not None and auth.basic is not None else "Bearer"
-
-
-def _server_context(settings: ReverseListener | ForwardListener) -> ssl.SSLContext | None:
-    if isinstance(settings, ForwardListener) or settings.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(settings.tls.cert, settings.tls.key)
-    if settings.auth is not None and settings.auth.client_ca is not None:
-        context.load_verify_locations(settings.auth.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 def replay_memory(limits: Limits) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.binds import bind_text
-from proxy.definitions.settings import Listeners, ReverseListener
+from proxy.definitions.settings import ForwardListener, Listeners, ReverseListener
 from proxy.runtime.doors import doors
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class Changes:
     """What one reload does. `definitions` are those in force afterwards: what needs a restart is as before in them.
 
     The other fields but the last hold names of connections and doors, in the order of the definitions they come from.
-    `needs_restart` names the settings that differ and are not applied.
+    `renewed` are kept doors whose certificate, key or authority of clients is another one. `needs_restart` names the
+    settings that differ and are not applied.
     """
 
     definitions: Definitions
@@ -33,6 +34,7 @@ class Changes:
     kept_doors: tuple[Door, ...]
     opened: tuple[Door, ...]
     closed: tuple[Door, ...]
+    renewed: tuple[Door, ...]
     needs_restart: tuple[str, ...]
 
 
@@ -43,7 +45,7 @@ def changes(running: Definitions, wanted: Definitions) -> Changes:
     names = [connection.name for connection in after.connections]
     # The whole value is compared, secrets and the text of certificates among it.
     kept = {each.name for each in after.connections if before.get(each.name) == each}
-    open_now = {door.key for door in doors(running)}
+    open_now = {door.key: door.settings for door in doors(running)}
     open_then = {door.key for door in doors(after)}
     return Changes(
         definitions=after,
@@ -54,6 +56,9 @@ def changes(running: Definitions, wanted: Definitions) -> Changes:
         kept_doors=tuple(door for door in doors(after) if door.key in open_now),
         opened=tuple(door for door in doors(after) if door.key not in open_now),
         closed=tuple(door for door in doors(running) if door.key not in open_then),
+        renewed=tuple(
+            door for door in doors(after) if door.key in open_now and _tls(open_now[door.key]) != _tls(door.settings)
+        ),
         needs_restart=needs_restart,
     )
 
@@ -76,7 +81,8 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
         if door.name != "reverse" or not isinstance(settings, ReverseListener):
             continue
         if isinstance(bound, ReverseListener) and _handshake(bound) != _handshake(settings):
-            # Both stay: without client certificates a listener that relied on them would let everybody in.
+            # Both stay: a plain socket does not begin to speak TLS while it is open, and without client certificates
+            # a listener that relied on them would let everybody in.
             differing.append(f"tls and auth of {bind_text(settings.bind)}")
             settings = replace(settings, tls=bound.tls, auth=bound.auth)
         reverse.append(settings)
@@ -93,6 +99,13 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
     return after, tuple(differing)
 
 
-def _handshake(settings: ReverseListener) -> tuple[object, object]:
-    """Return what the TLS of a bound listener was made from."""
-    return settings.tls, settings.auth.client_ca if settings.auth is not None else None
+def _handshake(settings: ReverseListener) -> tuple[bool, bool]:
+    """Return what a bound listener can't change: whether it speaks TLS, and whether that tells it who calls."""
+    return settings.tls is not None, settings.auth is not None and settings.auth.client_ca is not None
+
+
+def _tls(settings: ReverseListener | ForwardListener) -> tuple[object, object]:
+    """Return what the TLS of a listener is made from."""
+    if isinstance(settings, ForwardListener) or settings.tls is None:
+        return None, None
+    return settings.tls, settings.auth.client_roots if settings.auth is not None else None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class RunningProxy:
     """Fills the ports of `admin` and feeds the metrics.
 
-    `parts` returns those there are now, by connection; `stop` begins to drain; `reload` reads the definitions anew;
+    `parts` returns those there are now, by connection; `drain` begins to drain; `reload` reads the definitions anew;
     `forward` returns where the forward listener is, None without one; `authority` the certificate of the local
     authority, None where nothing is intercepted; `stores` are where grants are kept.
     """
@@ -40,7 +40,7 @@ class RunningProxy:
         parts: Callable[[], Mapping[str, Part]],
         surroundings: Surroundings,
         authorizations: Authorizations,
-        stop: Callable[[], None],
+        drain: Callable[[], None],
         reload: Callable[[], Awaitable[Applied | Rejected]],
         *,
         forward: Callable[[], str | None],
@@ -50,7 +50,7 @@ class RunningProxy:
         self._parts = parts
         self._surroundings = surroundings
         self._authorizations = authorizations
-        self._stop = stop
+        self._drain = drain
         self._reload = reload
         self._forward = forward
         self.authority = authority
@@ -105,8 +105,8 @@ class RunningProxy:
         return Forward(address, [claim for part in self._parts().values() for claim in part.connection.hosts])
 
     def quit(self) -> None:
-        """Begin to drain."""
-        self._stop()
+        """Begin to drain; who asks once more changes nothing."""
+        self._drain()
 
     def watched(self) -> list[Watched]:
         """Return what a scrape shows, the requests that belong to no connection among it."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from proxy.definitions.binds import bind_text
 from proxy.errors import DefinitionsError, MachineError
 from proxy.runtime.assemble import Assembly
 from proxy.runtime.changes import changes
@@ -21,6 +20,7 @@ from proxy.runtime.doors import doors
 from proxy.runtime.keepers import PREFETCH
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
     from proxy.definitions.load import Loaded
@@ -66,6 +66,7 @@ async def reload(
         undo.push_async_callback(_discard, running, parts, listeners)
         try:
             _make_parts(running, workshop, decided, parts)
+            contexts = {door.key: workshop.tls(door) for door in decided.renewed}
             addresses = await _open(workshop, decided, parts, listeners)
         except MachineError as error:
             return Rejected((f"{error.code}: {error}",))
@@ -73,7 +74,7 @@ async def reload(
             return Rejected(("draining: the proxy is about to end",))
         undo.pop_all()
     _tell(loaded, decided, addresses)
-    return _put_in_place(running, workshop, decided, parts, listeners)
+    return _put_in_place(running, workshop, decided, parts, listeners, contexts)
 
 
 def _look(running: Assembly, workshop: Workshop, read: Callable[[], Loaded]) -> tuple[Loaded, Changes]:
@@ -109,10 +110,7 @@ async def _open(
     """Open the new listeners one after the other, into `opened`; return their addresses. Raises `MachineError`."""
     addresses = []
     for door in decided.opened:
-        try:
-            listener = workshop.listener(door, parts)
-        except OSError as error:  # ssl.SSLError is one: the certificate was exchanged since it was checked
-            raise MachineError("certificate_unusable", f"{bind_text(door.settings.bind)}: {error.strerror}") from error
+        listener = workshop.listener(door, parts)
         addresses.append(await listener.start())
         opened[door.key] = listener
     return addresses
@@ -129,9 +127,16 @@ def _tell(loaded: Loaded, decided: Changes, addresses: list[str]) -> None:
 
 
 def _put_in_place(
-    running: Assembly, workshop: Workshop, decided: Changes, parts: dict[str, Part], opened: Mapping[Key, Listener]
+    running: Assembly,
+    workshop: Workshop,
+    decided: Changes,
+    parts: dict[str, Part],
+    opened: Mapping[Key, Listener],
+    contexts: Mapping[Key, ssl.SSLContext | None],
 ) -> Applied:
     """Do it, without waiting for anything in between."""
+    for key, context in contexts.items():
+        running.listeners[key].change_tls(context)
     for door in decided.kept_doors:
         running.listeners[door.key].change_rules(workshop.rules(door, parts))
     listeners = {door.key: opened.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)}

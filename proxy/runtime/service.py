@@ -12,6 +12,7 @@ import structlog
 
 from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
+from proxy.definitions.binds import bind_text
 from proxy.definitions.settings import seen_from_here
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
@@ -45,7 +46,7 @@ class Service:
     `read` reads the definitions anew, when somebody asks for it or `watch` finds that they have changed.
 
     A first `stop` drains: listeners accept for `drain_delay`, answers carry `Connection: close`, exchanges under way
-    have `grace` to end. A second one ends at once.
+    have `grace` to end. A second one ends at once. `drain` (of /quitquitquit) may come as often as it likes.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Service:
         self._clock = clock
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._asked_to_stop = False
         self._at_once = asyncio.Event()
         self._opened = AsyncExitStack()
         self._leaving: list[Listener] = []  # listeners that a reload closed, while they have streams
@@ -70,7 +72,7 @@ class Service:
             lambda: self._assembly.parts,
             workshop.surroundings,
             BrowserAuthorizations(lambda: self._assembly.parts, workshop.randbytes, clock.monotonic),
-            self.stop,
+            self.drain,
             self.reload,
             forward=self._forward_address,
             authority=lambda: self._assembly.authority,
@@ -78,10 +80,15 @@ class Service:
         )
         self._health = Health(self._operations.connections, lambda: workshop.stores.ready)
 
+    def drain(self) -> None:
+        """Drain, then end; when draining already, go on so."""
+        self._stopping.set()
+
     def stop(self) -> None:
-        """Drain; when draining already, end at once."""
-        if self._stopping.is_set():
+        """Drain; end at once when this was asked before. After `drain` it is the first time: a pod that a Job ends."""
+        if self._asked_to_stop:
             self._at_once.set()
+        self._asked_to_stop = True
         self._stopping.set()
 
     def reload(self) -> asyncio.Future[Applied | Rejected]:
@@ -209,6 +216,7 @@ class Service:
             changed=", ".join(changes.changed),
             added=", ".join(changes.added),
             removed=", ".join(changes.removed),
+            certificates=", ".join(bind_text(door.settings.bind) for door in changes.renewed),
             ms=milliseconds,
         )
 

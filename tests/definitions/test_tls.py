@@ -160,15 +160,21 @@ def test_without_verification_there_is_a_warning(files):
     assert str(warning) == "f.yaml:10:11: connections.acme.tls.verify: the server's certificate is not verified"
 
 
-def test_a_listener_keeps_paths_from_the_folder_of_its_definitions(files, monkeypatch):
+def test_a_listener_keeps_paths_from_the_folder_of_its_definitions_and_what_is_in_them(
+    files, authority, pair, monkeypatch
+):
     listener = "{bind: '0.0.0.0:0', auth: {client_ca: ca.pem}, tls: {cert: cert.pem, key: key.pem}}"
     path = write(files, f"listeners: {{reverse: {listener}}}\n" + ONE)
     monkeypatch.chdir("/")
 
     (found,) = load([path], ENVIRON).definitions.listeners.reverse
 
-    assert found.auth == ListenerAuth(client_ca=str(files / "ca.pem"))
-    assert found.tls == ListenerTls(cert=str(files / "cert.pem"), key=str(files / "key.pem"))
+    roots = authority.cert_pem.bytes().decode().strip()
+    assert found.auth == ListenerAuth(client_ca=str(files / "ca.pem"), client_roots=roots)
+    chain, private = (text.strip() for text in pair)
+    assert found.tls == ListenerTls(
+        cert=str(files / "cert.pem"), key=str(files / "key.pem"), chain=chain, private=Secret(private)
+    )
 
 
 def test_a_client_authority_needs_tls(files):

@@ -21,6 +21,7 @@ REVEALING = {
     "proxy/exchange/plan.py": "a line about an exchange is searched for the secrets of its connection",
     "proxy/inbound/forward.py": "a caller's credential is compared with the listener's",
     "proxy/inbound/reverse.py": "a caller's credential is compared with the listener's",
+    "proxy/inbound/tls.py": "the private key of a listener goes into the TLS library",
     "proxy/oauth/client_auth.py": "the client's secret or assertion goes to the token endpoint",
     "proxy/oauth/compose.py": "an assertion goes to the token endpoint",
     "proxy/oauth/device.py": "the device code goes to the token endpoint",

@@ -172,13 +172,48 @@ def test_hosts_origins_and_a_bearer_of_a_bound_listener_are_exchanged():
     assert [door.settings for door in found.kept_doors] == [new]
 
 
-def test_a_bound_listener_keeps_its_auth_together_with_the_tls_that_it_relies_on():
-    tls = ListenerTls(cert="/c.pem", key="/k.pem")
-    bearer = ListenerAuth(bearer=Secret("canary-bearer"))
-    old = ReverseListener(tls=tls, auth=bearer)
-    new = ReverseListener(tls=tls, auth=ListenerAuth(client_ca="/ca.pem"), allowed_hosts=("crm.local",))
+def certified(content, **auth):
+    tls = ListenerTls(cert="/c.pem", key="/k.pem", chain=content, private=Secret("canary-key"))
+    return ReverseListener(tls=tls, auth=ListenerAuth(**auth) if auth else None)
+
+
+def after_a_change(old, new):
+    """Return the definitions before a reload, and what the reload does."""
     running = definitions(connection("a"), listeners=listening(old))
-    found = changes(running, definitions(connection("a"), listeners=listening(new)))
+    return running, changes(running, definitions(connection("a"), listeners=listening(new)))
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        certified("two", client_ca="/ca.pem", client_roots="one"),
+        certified("one", client_ca="/ca.pem", client_roots="two"),
+    ],
+    ids=["the certificate", "the authority of clients"],
+)
+def test_a_listener_whose_files_hold_something_else_is_kept_and_its_tls_renewed(new):
+    _, found = after_a_change(certified("one", client_ca="/ca.pem", client_roots="one"), new)
+
+    assert found.needs_restart == ()
+    assert [door.settings for door in found.kept_doors] == [new]
+    assert found.renewed == found.kept_doors
+    assert changes(found.definitions, found.definitions).renewed == ()
+
+
+def test_a_bound_listener_keeps_its_auth_together_with_the_tls_that_it_relies_on():
+    old = certified("one", bearer=Secret("canary-bearer"))
+    new = replace(certified("two", client_ca="/ca.pem", client_roots="one"), allowed_hosts=("crm.local",))
+    _, found = after_a_change(old, new)
 
     assert found.needs_restart == ("tls and auth of 127.0.0.1:7480",)
+    assert found.renewed == ()
     assert [door.settings for door in found.kept_doors] == [replace(old, allowed_hosts=("crm.local",))]
+
+
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_a_bound_listener_neither_begins_nor_ceases_to_speak_tls(plain_first):
+    plain, secured = ReverseListener(), certified("one")
+    running, found = after_a_change(*((plain, secured) if plain_first else (secured, plain)))
+
+    assert found.needs_restart == ("tls and auth of 127.0.0.1:7480",)
+    assert found.definitions == running

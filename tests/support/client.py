@@ -114,6 +114,12 @@ class Client:
         return found
 
     @property
+    def certificate(self) -> bytes:
+        """The certificate that the listener has shown, in DER."""
+        found: bytes = self._writer.get_extra_info("ssl_object").getpeercert(True)
+        return found
+
+    @property
     def port(self) -> int:
         """Our own port."""
         found: int = self._writer.get_extra_info("sockname")[1]
