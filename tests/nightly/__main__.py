@@ -29,6 +29,7 @@ _PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 # `scale` 1.0 is the number that the documentation states. Beside it: the programs that it starts.
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "cases": (),
+    "restarts": ("haproxy",),
 }
 
 
