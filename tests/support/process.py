@@ -37,10 +37,15 @@ Address = tuple[str, int]
 
 
 class Process:
-    """One run of the product. `lines` is everything it has written so far, on either of its two outputs."""
+    """One run of the product. `lines` is everything it has written so far, on either of its two outputs.
 
-    def __init__(self, running: asyncio.subprocess.Process) -> None:
+    Lines that begin with `counted` are not among them: of those `count` is the number.
+    """
+
+    def __init__(self, running: asyncio.subprocess.Process, counted: bytes = b"") -> None:
         self._running = running
+        self._counted = counted
+        self.count = 0
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.listening: dict[str, list[Address]] = {}
@@ -64,16 +69,19 @@ class Process:
         within: Sequence[str] = (),
         *,
         whole_folder: bool = False,
+        program: Sequence[str] = ("proxy",),
+        counted: bytes = b"",
     ) -> Process:
         """Write the definitions into `folder` and run the product on them; see `until_listening`.
 
         With `names` it looks up these (see `tests.support.names`), without what the machine knows. `within` is a
         command that runs another one under restraint: `prlimit --nofile=64`. With `whole_folder` the folder is named,
-        not the file.
+        not the file. `program` is a module that is the product, and its first words.
         """
         file = folder / "definitions.yaml"
         file.write_text(json.dumps(definitions, indent=1))  # JSON is YAML, and has no aliases
-        program = ("proxy",) if names is None else ("tests.support.names", json.dumps(names))
+        if names is not None:
+            program = ("tests.support.names", json.dumps(names))
         running = await asyncio.create_subprocess_exec(
             *within, sys.executable, "-m", *program, "run", "--config", str(folder if whole_folder else file),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -83,7 +91,7 @@ class Process:
                 "PYTHONWARNINGS": "default::ResourceWarning", **(environment or {}),
             },
         )  # fmt: skip
-        return cls(running)
+        return cls(running, counted)
 
     @property
     def pid(self) -> int:
@@ -120,6 +128,9 @@ class Process:
 
     async def _read(self, output: asyncio.StreamReader) -> None:
         while line := await output.readline():
+            if self._counted and line.startswith(self._counted):
+                self.count += 1
+                continue
             text = line.decode("utf-8", "backslashreplace").rstrip("\n")
             self.lines.append(text)
             if text.startswith("{"):
@@ -186,6 +197,15 @@ class Process:
         """Return the resident memory of the process."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all threads of the process have taken."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def threads(self) -> int:
+        """Return how many threads the process has."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal, if the process still runs."""

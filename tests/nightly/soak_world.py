@@ -1,0 +1,172 @@
+"""What is around the product in a soak: tokens that live five seconds, and an API that knows which are good."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tests.chaos.pacing import lasting
+from tests.support.destination import Destination
+from tests.support.scripts import replies_then_fin, replies_then_resets, response, stalls, tunnels, unauthorized
+from tests.support.upstream import Upstream, listen
+
+if TYPE_CHECKING:
+    from tests.support.upstream import Request, Script
+
+LIFE: Final = 5.0  # seconds of a token
+LARGE: Final = 8 << 20  # more than sockets hold: who reads it slowly holds up the upstream
+STEADY: Final = "steady"  # the connection that the load is for
+CHANGING: Final = "changing"  # the one that reloads change
+_KEPT: Final = 60.0  # seconds for which a token past its end is remembered
+
+PLANTED: Final[dict[bytes, Script]] = {
+    b"/reset": replies_then_resets(),
+    b"/truncated": replies_then_fin(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500),
+    b"/stalls": stalls,
+    b"/large": replies_then_fin(response(b"x" * LARGE)),
+    b"/websocket": tunnels(),
+}
+
+
+class World:
+    """Counts what comes."""
+
+    def __init__(self) -> None:
+        self.tokens = Upstream(listen())
+        self.tokens.always(self._token)
+        self.upstream = Upstream(listen())
+        self.upstream.always(self._serve)
+        self.destination = Destination()
+        self._token_fault = ""
+        self._succeeded = False  # since the last fault of the token endpoint
+        self.token_requests = 0
+        self.refused = 0
+        self.expired = 0  # requests with a token past its end
+        self.stalling: asyncio.Queue[Request] = asyncio.Queue()
+        self.version = b""  # of the definitions, as the last request of the changing connection told it
+        self._ends: dict[str, float] = {}
+        self._revoked: set[str] = set()
+        self._used: set[str] = set()
+        self._newest = ""
+
+    async def __aenter__(self) -> Self:
+        await self.tokens.start()
+        await self.upstream.start()
+        await self.destination.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.destination.__aexit__(None, None, None)
+        await self.upstream.close()
+        await self.tokens.close()
+
+    @property
+    def newest_was_used(self) -> bool:
+        """Whether the newest token of the steady connection has served a request."""
+        return self._newest in self._used
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the token endpoint has answered since its last fault, and has none before it."""
+        return self._succeeded and not self._token_fault
+
+    def next_token_request(self, fault: str) -> None:
+        """Let the next token request of the steady connection meet `500`, `slow`, `reset` or `cut`."""
+        self._token_fault = fault
+
+    def revoke(self) -> None:
+        """Let the API refuse the newest token from now on."""
+        self._revoked.add(self._newest)
+
+    def forget(self) -> None:
+        """Let go of what the servers remember of each request: a soak has many."""
+        for server in (self.tokens, self.upstream):
+            server.requests.clear()
+            server.streams[:] = [stream for stream in server.streams if not stream.lost.is_set()]
+        now = asyncio.get_running_loop().time()
+        for token in [token for token, end in self._ends.items() if end + _KEPT < now]:
+            del self._ends[token]
+            self._revoked.discard(token)
+            self._used.discard(token)
+
+    def definitions(self, version: str = "0") -> dict[str, Any]:
+        """Return what the operator wrote; `version` is a header of the changing connection."""
+        return {
+            "listeners": {
+                "reverse": {"bind": "127.0.0.1:0"},
+                "forward": {"bind": "127.0.0.1:0"},
+                "admin": {"bind": "127.0.0.1:0"},
+            },
+            "limits": {"upstream_idle": "5s"},
+            "shutdown": {"drain_delay": "10ms", "grace": "5s"},
+            "connections": {
+                name: {
+                    "base_url": f"http://127.0.0.1:{self.upstream.port}",
+                    "hosts": [],
+                    "headers": {"X-Version": version if name == CHANGING else "-"},
+                    "iclient": {
+                        "grant_type": "client_credentials",
+                        "token_url": f"http://127.0.0.1:{self.tokens.port}/{name}",
+                        "client_id": name,
+                        "client_secret": {"env": "CLIENT_SECRET"},
+                        "valid_domains": [f"127.0.0.1:{self.tokens.port}"],
+                        "allow_insecure": True,
+                    },
+                }
+                for name in (STEADY, CHANGING)
+            },
+        }
+
+    async def _token(self, request: Request) -> None:
+        await request.read_body()
+        self.token_requests += 1
+        steady = request.target == f"/{STEADY}".encode()
+        fault = ""
+        if steady:
+            fault, self._token_fault = self._token_fault, ""
+            self._succeeded = fault in ("", "slow")
+        if fault == "500":
+            await request.send(response(b"{}", status=b"500 Internal Server Error"))
+            return
+        if fault == "reset":
+            request.reset()
+            return
+        if fault == "slow":
+            await lasting(1.0)
+        token = f"canary-token-{self.token_requests}"
+        answer = response(
+            json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": LIFE}).encode(),
+            b"Content-Type: application/json",
+        )
+        if fault == "cut":
+            await request.send(answer[:-10])
+            request.fin()
+            return
+        self._ends[token] = asyncio.get_running_loop().time() + LIFE
+        if steady:
+            self._newest = token
+        await request.send(answer)
+
+    async def _serve(self, request: Request) -> None:
+        await request.read_body()
+        token = request.token
+        is_past = asyncio.get_running_loop().time() > self._ends.get(token, 0.0)
+        self.expired += is_past
+        if is_past or token in self._revoked:
+            self.refused += 1
+            await request.send(unauthorized())
+            return
+        self._used.add(token)
+        version = request.values(b"x-version")[0]
+        if version != b"-":
+            self.version = version
+        script = PLANTED.get(request.target)
+        if script is None:
+            await request.send(response())
+            return
+        if script is stalls:
+            self.stalling.put_nowait(request)
+        with suppress(ConnectionError):
+            await script(request)
