@@ -28,13 +28,14 @@ _BACKLOG = 1024
 
 
 class StreamCount:
-    """How many data streams are open in the whole process, and how many may be."""
+    """How many data streams are open in the whole process, how many may be, and how many there have been."""
 
-    __slots__ = ("limit", "open")
+    __slots__ = ("accepted", "limit", "open")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.open = 0
+        self.accepted = 0
 
 
 class Listener:
@@ -130,6 +131,7 @@ class Listener:
         """
         self._streams.add(stream)
         self._sweep.members.add(stream)
+        self._count.accepted += 1
         self._count.open += 1
         if self._count.open > self._count.limit + max(_TOLD, self._count.limit // 16):
             stream.cut()

@@ -152,7 +152,7 @@ class Workshop:
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
         downstream, upstream, tunnels = stream_limits_of(limits, dials=settings.listeners.forward is not None)
-        self._count = StreamCount(downstream)
+        self.count = StreamCount(downstream)
         self.stream_limit = StreamLimit(upstream)
         self.sweep = Sweep(self._loop, monotonic)
         self.surroundings = Surroundings(
@@ -243,7 +243,7 @@ class Workshop:
             self._limits,
             self._head_limits,
             self.sweep,
-            self._count,
+            self.count,
         )
 
     def tls(self, door: Door) -> ssl.SSLContext | None:

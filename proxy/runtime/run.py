@@ -54,6 +54,9 @@ def run(paths: Sequence[Path]) -> int:
     """
     hung_up: list[int] = []  # a SIGHUP before there is a loop must not end the process
     signal.signal(signal.SIGHUP, lambda number, _: hung_up.append(number))
+    if os.getpid() == 1:
+        # Process 1 of a container inherits what others leave behind (probes that fork), for the kernel to bury.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     environ = dict(os.environ)  # reloads see what the start saw
     clock = SystemClock()
 

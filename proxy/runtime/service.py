@@ -231,11 +231,14 @@ class Service:
 
     async def _drain(self) -> None:
         shutdown = self._assembly.definitions.shutdown
+        # A start that is broken off: it has never been ready and nobody has called, so nobody has to be led elsewhere.
+        is_known = self._health.ready or self._workshop.count.accepted > 0
         self._workshop.surroundings.draining = True
         self._watcher.stop()
         self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)
-        await self._unless_at_once(shutdown.drain_delay)
+        if is_known:
+            await self._unless_at_once(shutdown.drain_delay)
         for listener in self._listeners():
             listener.stop_accepting()
             listener.close_idle()
