@@ -69,6 +69,7 @@ class Redactor:
         self._known: dict[int, weakref.ref[Secret]] = {}
         # Lists: references to equal secrets are equal, and a set would keep only the first that dies.
         self._starts: dict[bytes, list[weakref.ref[Secret]]] = {}
+        self._added = 0
 
     def __call__(self, line: bytes) -> bytes:
         """Return `line` with `***` where a secret stood."""
@@ -95,14 +96,17 @@ class Redactor:
             known = self._known.get(id(secret))
             if known is None or known() is not secret:
                 self._add(secret)
-        if len(self._known) > 2 * alive + 64:
-            # Mostly secrets that are gone: begin anew.
+        if self._added > 2 * alive + 64:
+            # Mostly secrets that are gone: begin anew. What is known does not tell: a new secret may have the id of one
+            # that is gone, as each token has that is made where the one before was.
             self._known.clear()
             self._starts.clear()
+            self._added = 0
             for secret in self._secrets():
                 self._add(secret)
 
     def _add(self, secret: Secret) -> None:
+        self._added += 1
         ref = self._known[id(secret)] = weakref.ref(secret)
         for form in forms(secret.reveal()):
             self._starts.setdefault(form[:SHORTEST], []).append(ref)

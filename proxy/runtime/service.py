@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from time import monotonic
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has ended
 _REVOKE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 3.0
+_TIDY: Final = 0.5  # seconds after a reload by which most of what it retired has ended
 _RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hundred times a second is served once
 
 
@@ -206,6 +208,9 @@ class Service:
                 keeper.start()
         for part in outcome.retired:
             self._retire(part)
+        if outcome.retired:
+            # The collector is lazy (see `run`), and what was retired holds itself: it would be found megabytes later.
+            asyncio.get_running_loop().call_later(_TIDY, gc.collect)
         for listener in outcome.left:
             listener.retire()
         self._leaving = [each for each in (*self._leaving, *outcome.left) if each.open_streams]

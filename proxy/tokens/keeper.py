@@ -62,10 +62,10 @@ class Keeper:
     """The token of one connection. Belongs to one event loop.
 
     `prefetch`: seconds over which the first renewal is spread after `start`, None: the first request brings it.
-    `scope` is what is asked for: an answer that grants another one is told of. `authorized` is False where a human
-    has to bring a grant before anything may be asked. `hint` is said once when an upstream refuses a token,
-    `remedy()` tells what brings a grant from outside. `chance` returns x with 0 ≤ x < 1. `retries` is where renewals
-    after a failure wait. `before` is the keeper that this one replaces, with the same grant: it is told at the start.
+    `scope` is asked for: an answer that grants another one is told of. `authorized` is False where a human has to bring
+    a grant first. `hint` is said once when an upstream refuses a token, `remedy()` tells what brings a grant from
+    outside. `chance` returns x with 0 ≤ x < 1. Renewals after a failure wait in `retries`. `before` is the keeper that
+    this one replaces, with the same grant.
     """
 
     def __init__(
@@ -117,8 +117,7 @@ class Keeper:
         self._authorizing_until = -math.inf
         self._alarm = Alarm(lambda: self._advance(Looked()))
         self._first: asyncio.TimerHandle | None = None
-        self._closed = False
-        self._tried = not authorized
+        self._closed, self._tried = False, not authorized
         self._renewed_at: float | None = None
 
     @property
@@ -253,15 +252,16 @@ class Keeper:
         What is under way then is stored for the heir, or for whoever asks the store next; else it is given back.
         """
         await self._waiting.gone()
-        if self.heir is None:
+        heir, self.heir = self.heir, None  # or each keeper would keep all that come after it
+        if heir is None:
             self._closed = True
             self.issuer.retire()
-        if self.heir is not None or self.issuer.leaves_a_grant or self.can_revoke:
+        if heir is not None or self.issuer.leaves_a_grant or self.can_revoke:
             await self.consent.settled()
             await self._settled()
         await self.close()
-        if self.heir is not None:
-            self.heir.heard()
+        if heir is not None:
+            heir.heard()
 
     async def close(self) -> None:
         """Stop: nothing is renewed any more, those who wait are told so. A token that serves goes on serving."""

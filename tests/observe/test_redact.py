@@ -1,7 +1,9 @@
 import base64
+import gc
 import json
 import re
 import tracemalloc
+import weakref
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -188,3 +190,18 @@ def test_with_hundreds_of_secrets_alive_each_line_looks_through_them_once():
         redact(b"nothing in particular")
 
     assert len(looked) == 10
+
+
+def test_ten_thousand_renewals_leave_nothing_behind_though_tokens_are_made_where_the_one_before_was():
+    def references():
+        gc.collect()
+        return sum(type(each) is weakref.ReferenceType for each in gc.get_objects())
+
+    redact = Redactor()
+    before = references()
+    for number in range(10_000):
+        token = Secret(f"token-number-{number}-of-many")
+        redact(b"nothing in particular")
+        del token
+
+    assert references() - before < 200
