@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from contextlib import AsyncExitStack
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from tests.nightly.openloop import Failure
 
 SECONDS: Final = 1200.0
-RATE: Final = 500.0
+# SOAK_RATE: on a machine that has other things to do.
+RATE: Final = float(os.environ.get("SOAK_RATE", "500"))
 SLOPE: Final = 1.0  # MiB in ten minutes
 _MIB: Final = 1 << 20
 _SAMPLES: Final = 240  # in a whole soak; at least one in five seconds
@@ -202,7 +204,7 @@ def figures(seen: Seen) -> list[Figure]:
             f"{seen.failed + len(seen.unexplained)}", "0",
             not seen.failed and not seen.unexplained and seen.requests > 0.9 * seen.seconds * seen.rate,
         ),
-        Figure("requests with a token past its end", str(seen.expired), "0", not seen.expired),
+        Figure("requests with a token more than a second past its end", str(seen.expired), "0", not seen.expired),
         Figure("refusals by the API that applications did not see; token requests",
                f"{seen.refused}; {seen.token_requests}"),
         Figure(f"lines of the access log for {seen.exchanges} exchanges", str(seen.records), "as many",
