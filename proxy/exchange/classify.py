@@ -65,6 +65,11 @@ class Rule:
         """Tell whether the rule has this status."""
         return self._statuses is None or any(first <= status <= last for first, last in self._statuses)
 
+    @property
+    def statuses(self) -> tuple[tuple[int, int], ...]:
+        """The ranges that it has."""
+        return ((100, 999),) if self._statuses is None else self._statuses
+
     def match(self, status: int, errors: frozenset[bytes], body: Document | Unread | None) -> Match:
         """Hold the rule against a response. `body` None: not looked at yet. May raise `UnreadableError`."""
         if not self.covers(status):
@@ -110,8 +115,11 @@ class Classifier:
         if self.xml:
             import proxy.exchange.xml_document  # noqa: F401
         self.suspects = bytearray(1000)
-        for status in range(100, 1000):
-            self.suspects[status] = any(rule.covers(status) for rule in self.accusing)
+        for rule in self.accusing:
+            # By ranges: a thousand connections are made in one go, and each has nine hundred statuses.
+            for written_first, written_last in rule.statuses:
+                first, end = max(written_first, 100), min(written_last, 999) + 1
+                self.suspects[first:end] = b"\1" * (end - first)
 
     def judge(self, response: ResponseHead, body: Document | Unread | None = None) -> str | Open | None:
         """Return the name of the rule by which the response is an auth error, None, or `OPEN`: look at the body.

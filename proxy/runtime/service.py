@@ -39,6 +39,7 @@ _LOOK: Final = 0.05  # seconds between looks at whether the last exchange has en
 _REVOKE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 3.0
 _TIDY: Final = 0.5  # seconds after a reload by which most of what it retired has ended
+_FEW: Final = 100
 _RELOAD_PAUSE: Final = 1.0  # seconds from one reload to the next: who asks a hundred times a second is served once
 
 
@@ -208,8 +209,9 @@ class Service:
                 keeper.start()
         for part in outcome.retired:
             self._retire(part)
-        if outcome.retired:
+        if 0 < len(outcome.retired) <= _FEW:
             # The collector is lazy (see `run`), and what was retired holds itself: it would be found megabytes later.
+            # Many of them make it look by themselves, and are not worth a stop of 80 ms now.
             asyncio.get_running_loop().call_later(_TIDY, gc.collect)
         for listener in outcome.left:
             listener.retire()

@@ -30,6 +30,7 @@ _PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "cases": (),
     "restarts": ("haproxy",),
+    "sidecar": (),
     "soak": (),
 }
 

@@ -203,6 +203,15 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def voluntary_switches(self) -> int:
+        """Return how often a thread of it has gone to sleep, which is about how often one was woken."""
+        found = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            found += int(
+                re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.MULTILINE)[0]
+            )
+        return found
+
     def threads(self) -> int:
         """Return how many threads the process has."""
         return len(os.listdir(f"/proc/{self.pid}/task"))  # noqa: PTH208
