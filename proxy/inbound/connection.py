@@ -128,7 +128,7 @@ class Downstream(asyncio.Protocol):
             return True
         if self._ahead and self._write_blocked:
             return True  # what waits there may be whole requests
-        if self._ahead and not self._lingering:
+        if self._ahead.strip(b"\r\n") and not self._lingering:  # blank lines are no request
             self._refuse(Refusal(PROBLEMS["bad_request"], "the stream ended within a request head"))
             return True
         return False

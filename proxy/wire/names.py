@@ -57,6 +57,15 @@ def line_name_and_value(line: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value.strip(b" \t")
 
 
+def has_tab(line: bytes) -> bool:
+    """Whether a tab stands in a field line about the framing.
+
+    RFC 9110 §5.5 allows one around a value, but llhttp reads `Content-Length: 5<TAB>` as no number and a response's
+    `Transfer-Encoding: chunked<SP><TAB>` as no chunked, so that readers of the same bytes would disagree.
+    """
+    return b"\t" in line
+
+
 def cut_named(fields: bytes, names: frozenset[bytes]) -> bytes:
     r"""Return the field lines (`\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`) without those of the given lower-case names."""
     first, *lines = fields.split(b"\r\n")

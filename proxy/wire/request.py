@@ -13,7 +13,7 @@ import httptools
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
-from proxy.wire.names import KEPT_IN_REQUESTS, REQUEST_FIELDS, TOKEN, line_name_and_value, options
+from proxy.wire.names import KEPT_IN_REQUESTS, REQUEST_FIELDS, TOKEN, has_tab, line_name_and_value, options
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -98,12 +98,14 @@ class RequestFields:
                 case b"content-length":
                     if self.content_length >= 0:
                         _refuse("more than one Content-Length field")
-                    if not _DIGITS.fullmatch(value):
+                    if not _DIGITS.fullmatch(value) or has_tab(line):
                         _refuse("Content-Length is not a plain decimal number")
                     self.content_length = int(value)
                 case b"transfer-encoding":
                     if self.chunked:
                         _refuse("more than one Transfer-Encoding field")
+                    if has_tab(line):
+                        _refuse("a tab beside the transfer coding")
                     self.chunked = _only_chunked(value)
                 case b"connection":
                     for option in options(value):
@@ -306,7 +308,7 @@ def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
     if line_end < 0:
         if b"\n" in buffer:
             _refuse("a line ends without CR")
-        if buffer and not TOKEN.match(buffer):
+        if buffer and buffer != b"\r" and not TOKEN.match(buffer):  # half a blank line may be the beginning
             _refuse("the request line does not begin with a method")
         if len(buffer) > limits.target + _METHOD_MAX + 16:
             raise Refusal(

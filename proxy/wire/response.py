@@ -12,7 +12,7 @@ import httptools
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
-from proxy.wire.names import KEPT_IN_RESPONSES, RESPONSE_FIELDS, line_name_and_value, options
+from proxy.wire.names import KEPT_IN_RESPONSES, RESPONSE_FIELDS, has_tab, line_name_and_value, options
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -54,11 +54,11 @@ class ResponseFields:
                 case b"content-length":
                     if self.content_length >= 0:
                         _refuse("more than one Content-Length field")
-                    if not _DIGITS.fullmatch(value):
+                    if not _DIGITS.fullmatch(value) or has_tab(line):
                         _refuse("Content-Length is not a plain decimal number")
                     self.content_length = int(value)
                 case b"transfer-encoding":
-                    if self.chunked or value.lower() != b"chunked":
+                    if self.chunked or value.lower() != b"chunked" or has_tab(line):
                         _refuse("a transfer coding other than one chunked")
                     self.chunked = True
                 case b"connection":
@@ -136,13 +136,14 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     status, version = known
     if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
         _refuse("too many header fields")
+    # llhttp stops at an upgrade, so the lines of a 101 are shown to it as those of a response that has no body either.
+    shown = b"HTTP/1.1 204 -" + head[lines_at:] if status == 101 else head
     try:
-        httptools.HttpResponseParser(_SILENT).feed_data(head)
+        httptools.HttpResponseParser(_SILENT).feed_data(shown)
     except httptools.HttpParserUpgrade:
-        pass  # a 101 that is well formed
+        pass  # a field of that name in another response
     except httptools.HttpParserError as error:
-        if status != 101:  # llhttp stops at an upgrade; whether we asked for one is the exchange's question
-            raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error
+        raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error
     lines = RESPONSE_FIELDS.findall(head, lines_at)
     key = b"".join(lines)
     fields = _memo.get(key)

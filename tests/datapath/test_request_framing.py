@@ -79,6 +79,9 @@ async def test_a_request_with_two_lengths_is_refused_even_when_they_agree(case: 
         exponent=b"5e0",
         letter=b"5a",
         quoted=b'"5"',
+        tab_before=b"\t5",
+        tab_behind=b"5\t",
+        tab_behind_a_space=b"5 \t",
     ),
 )
 async def test_a_length_that_is_not_a_plain_number_is_refused(case: Case, length: bytes):

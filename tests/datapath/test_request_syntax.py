@@ -225,6 +225,25 @@ async def test_a_blank_line_before_the_request_is_ignored(case: Case):
 
 
 @pytest.mark.case("D-138")
+async def test_a_blank_line_may_come_in_two_packets(case: Case):
+    client = await case.connect()
+    await client.send(b"\r")
+    async with case.stage.process.frozen():  # it has read the first byte by itself
+        await client.send(b"\n" + case.request())
+    assert (await client.response()).status == 200
+    assert case.upstream_requests == 1
+
+
+@pytest.mark.case("D-138")
+async def test_a_blank_line_behind_the_last_request_is_no_request(case: Case):
+    client = await case.connect()
+    await client.send(case.request() + b"\r\n")
+    client.half_close()
+    assert (await client.response()).status == 200
+    assert await client.is_closed()
+
+
+@pytest.mark.case("D-138")
 @pytest.mark.parametrize("blanks", named(many=b"\r\n" * 1000, nine=b"\r\n" * 9, bare=b"\n"))
 async def test_many_blank_lines_before_the_request_are_refused(case: Case, blanks: bytes):
     await case.assert_refused(blanks + case.request())

@@ -46,6 +46,7 @@ MALFORMED = [
             "two-numbers": [b"Content-Length: 5 5"],
             "beyond-64-bits": [b"Content-Length: 18446744073709551621"],
             "space-before-colon": [b"Content-Length : 5"],
+            "tab-behind": [b"Content-Length: 5 \t"],
         }.items()
     ),
     *(
@@ -79,6 +80,7 @@ MALFORMED = [
             "identity": [b"Transfer-Encoding: identity"],
             "empty": [b"Transfer-Encoding:"],
             "comma": [b"Transfer-Encoding: ,chunked"],
+            "tab-behind": [b"Transfer-Encoding: chunked \t"],
         }.items()
     ),
     *(

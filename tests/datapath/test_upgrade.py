@@ -179,6 +179,17 @@ async def test_an_upgrade_to_something_else_fails(case: Case, fields: list[bytes
 
 
 @pytest.mark.case("W-274")
+@pytest.mark.parametrize("line", [b"no colon", b"Name : x", b"X: a\x00b", b"X: a\rb", b": x", b" folded"])
+async def test_a_malformed_upgrade_fails(case: Case, line: bytes):
+    fields = [b"Connection: Upgrade", b"Upgrade: websocket", line]
+    case.upstream.answers(replies(b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *fields]) + b"\r\n\r\n"))
+    refused = await case.ask(case.request(*ASKED))
+    assert (refused.status, refused.code) == (502, "upstream_protocol_error")
+    async with awaiting("the end of the upstream stream"):
+        await case.upstream.requests[0].gone()
+
+
+@pytest.mark.case("W-274")
 async def test_an_upgrade_answered_by_an_ordinary_response_is_one(case: Case):
     case.upstream.answers(replies(response(b"plain", b"Upgrade: websocket")))
     client = await case.connect()
