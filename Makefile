@@ -23,6 +23,7 @@ SCHEMA := config/schema/iclient-proxy.schema.json
 
 .PHONY: help setup demo check test mutants chaos nightly bench schema reference sbom docs lock clean
 .PHONY: help setup demo check test record chaos nightly bench schema reference docs lock clean
+.PHONY: help setup demo check test chaos nightly fuzz bench schema reference docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -58,6 +59,11 @@ chaos: $(DEV_STAMP) ## kill, starve, crowd and pause proxies for an hour (needs 
 nightly: $(DEV_STAMP) ## what takes too long for every change: all cases beside traffic, cuts, canaries, soak
 	$(BIN)/python -m tests.nightly $(NIGHTLY)
 
+# Where atheris has no wheel, targets run on mutants of their seeds and say so.
+fuzz: $(DEV_STAMP) ## spoil HTTP and all other input, and judge what comes of it (needs node)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP_INSTALL) --require-hashes --no-deps -r requirements-fuzz.lock || true
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
 	$(BIN)/python -m bench $(BENCH)
 
@@ -77,6 +83,7 @@ lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer
 	$(UV) --group build -o requirements-build.lock -c requirements.lock
 	$(UV) pyproject.toml --all-extras --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
 	$(UV) --group bench -o requirements-bench.lock
+	$(UV) --group fuzz -o requirements-fuzz.lock
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.errors import Refusal
 from proxy.exchange.connect import Connect
 from proxy.exchange.plan import Plan
-from proxy.inbound.demands import check_demands, ends_here, own_answer
+from proxy.inbound.demands import check_demands, ends_here, late_body, late_head, nothing_more, own_answer
 from proxy.inbound.peer_socket import reset, was_reset
 from proxy.inbound.rules import Page, Peer
 from proxy.problem import PROBLEMS
@@ -32,8 +32,6 @@ _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
 _LOOK: Final = 1.0  # seconds: how often a stream that is not read is asked whether its client is still there
 _EMPTY: Final = NoBody()
-_NOTHING: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-_NOTHING_CLOSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -122,16 +120,19 @@ class Downstream(asyncio.Protocol):
             self._tunnel.from_client(b"")
             return True
         if self._exchange is not None:
-            if self._body.done:
-                return True  # the response is still delivered
-            self._exchange.spoilt(Refusal(PROBLEMS["bad_request"], "the stream ended within the request's body"))
-            return True
+            self._check_whole(self._exchange)
+            return True  # the response is still delivered
         if self._ahead and self._write_blocked:
             return True  # what waits there may be whole requests
         if self._ahead.strip(b"\r\n") and not self._lingering:  # blank lines are no request
             self._refuse(Refusal(PROBLEMS["bad_request"], "the stream ended within a request head"))
             return True
         return False
+
+    def _check_whole(self, exchange: Exchange | Connect) -> None:
+        """The stream has ended: what is still to come of a request's body never will."""
+        if not self._body.done:
+            exchange.spoilt(Refusal(PROBLEMS["bad_request"], "the stream ended within the request's body"))
 
     def pause_writing(self) -> None:
         """The application reads slower than the upstream sends."""
@@ -170,14 +171,10 @@ class Downstream(asyncio.Protocol):
             self._transport.abort()
         elif self._exchange is not None:
             self._listener.slow()
-            self._exchange.spoilt(
-                Refusal(PROBLEMS["client_body_timeout"], "no byte of the request's body for limits.body_idle")
-            )
+            self._exchange.spoilt(late_body())
         elif self._ahead:
             self._listener.slow()
-            self._refuse(
-                Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout")
-            )
+            self._refuse(late_head())
         else:
             self._close()
 
@@ -264,7 +261,7 @@ class Downstream(asyncio.Protocol):
             if not fields.ordinary and ends_here(head):
                 closes = not body.done or not head.keeps_alive
                 listener.surroundings.record_own(200, head)
-                self.send(_NOTHING_CLOSE if closes else _NOTHING)
+                self.send(nothing_more(close=closes))
                 return self._answered(data, closes=closes)
         except Refusal as refusal:
             # What follows a CONNECT was meant for somebody else: it is never read as a request.
@@ -280,6 +277,8 @@ class Downstream(asyncio.Protocol):
         else:
             self._set_deadline()
         exchange.start(piece, done=body.done)
+        if self._ended:  # the request came ahead, and the FIN behind it
+            self._check_whole(exchange)
         return data
 
     def _answered(self, data: bytes, *, closes: bool) -> bytes:
@@ -350,7 +349,8 @@ class Downstream(asyncio.Protocol):
         self._tunnel = None
         listener = self._listener
         if not reuse or not self._body.done or listener.leaving:
-            self._close_gracefully(linger=crossed)  # what was sent ahead may still be on its way
+            # What was sent ahead may still be on its way.
+            self._close_gracefully(linger=crossed or self._ahead != b"")
             return
         if self._held:
             self.hold(on=False)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from proxy.wire.request import RequestFields, RequestHead
 
 _HOPS_DIGITS: Final = 18  # as many as a length may have; Python refuses to read thousands of them
+_NOTHING: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_NOTHING_CLOSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CHALLENGES: Final = {"listener_auth_required": "WWW-Authenticate", "proxy_auth_required": "Proxy-Authenticate"}
 
 
@@ -34,6 +36,21 @@ def ends_here(head: RequestHead) -> bool:
         return True
     head.count_down()
     return False
+
+
+def late_body() -> Refusal:
+    """Return what ends a request whose body stays away."""
+    return Refusal(PROBLEMS["client_body_timeout"], "no byte of the request's body for limits.body_idle")
+
+
+def late_head() -> Refusal:
+    """Return what ends a stream on which a head does not come to its end."""
+    return Refusal(PROBLEMS["client_body_timeout"], "the request head took longer than limits.head_timeout")
+
+
+def nothing_more(*, close: bool) -> bytes:
+    """Return the answer of the final recipient of OPTIONS: there is nothing to say."""
+    return _NOTHING_CLOSE if close else _NOTHING
 
 
 def own_answer(refusal: Refusal, rules: Rules, request_id: str, *, close: bool, head_only: bool) -> bytes:

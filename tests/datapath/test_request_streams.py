@@ -45,6 +45,23 @@ async def test_a_fin_inside_a_chunked_body_gets_no_made_up_end(case: Case):
 
 
 @pytest.mark.case("D-163")
+async def test_a_fin_inside_a_body_that_came_ahead_aborts_that_request_when_its_turn_comes(case: Case):
+    gate = asyncio.Event()
+    case.upstream.answers(replies(gate, response()))
+    client = await case.connect()
+    short = case.request(b"Content-Length: 100", method=b"POST", target=b"/second", body=b"x" * 50)
+    await client.send(case.request() + short)
+    await case.upstream.arrived()
+    client.half_close()
+    async with case.stage.process.frozen():
+        gate.set()
+    assert (await client.response()).body == OK_BODY
+    rest = await client.read_rest()
+    assert rest == b"" or rest.startswith(b"HTTP/1.1 400 ")
+    assert [request.body_complete for request in case.upstream.requests] in ([True], [True, False])
+
+
+@pytest.mark.case("D-163")
 async def test_a_fin_inside_the_head_reaches_no_upstream(case: Case):
     client = await case.connect()
     await client.send(case.request()[:-2])

@@ -22,6 +22,11 @@ class Answering:
         self._answers = b""
         self._broken = False
 
+    @property
+    def rests(self) -> bool:
+        """Whether no request is under way."""
+        return self._parser is None
+
     def on_message_complete(self) -> None:
         self._count.append(len(self._count))
         head_only = self._parser.get_method() == b"HEAD"

@@ -23,10 +23,14 @@ BATCH = 400  # mutants between two questions to Node
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """What is sent to one of the listeners, in the pieces in which it arrives."""
+    """What is sent to one of the listeners, in the pieces in which it arrives.
+
+    `at_once`: the pieces and the FIN are there before any upstream says a word.
+    """
 
     door: str
     pieces: tuple[bytes, ...]
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ class Requests:
         client, transport = world.connect(mutant.door)
         for piece in pieces:
             transport.deliver(piece)
-            await world.settle()
+            if not mutant.at_once:
+                await world.settle()
         transport.deliver_eof()
         await world.settle()
         transport.lose()
@@ -145,4 +150,4 @@ def at_random(seed: int, first: int, number: int) -> Iterable[Mutant]:
     for each in range(first, first + number):
         source = random.Random(f"{seed}-{each}")
         door = "forward" if each % 4 == 3 else "reverse"
-        yield Mutant(door, mutators.cuts(source, mutators.requests(source, door)))
+        yield Mutant(door, mutators.cuts(source, mutators.requests(source, door)), at_once=source.random() < 0.3)

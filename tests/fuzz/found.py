@@ -26,6 +26,15 @@ FOUND: Final[dict[str, Mutant | Poison]] = {
     "a 101 with a space before the colon": Poison(
         _UPGRADE, (b"HTTP/1.1 101 S\r\nName : x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",), "fin"
     ),
+    # It waited for `limits.body_idle`, and an upstream with it.
+    "a body that ends too early, and came ahead": Mutant(
+        "reverse",
+        (
+            b"GET /a/n HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n\r\n",
+            b"POST /a/x HTTP/1.1\r\nHost: 127.0.0.1:4000\r\nContent-Length: 5\r\n\r\n",
+        ),
+        at_once=True,
+    ),
     # A packet may end within the blank line.
     "half a blank line": Mutant("reverse", (b"\r", b"\nGET /b/blank HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n\r\n")),
 }

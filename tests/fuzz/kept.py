@@ -73,7 +73,11 @@ def write(folder: Path, found: Violation) -> Path:
     mutant = found.mutant
     content = {
         "part": "responses" if isinstance(mutant, Poison) else "requests",
-        **({"asked": repr(mutant.asked), "end": mutant.end} if isinstance(mutant, Poison) else {"door": mutant.door}),
+        **(
+            {"asked": repr(mutant.asked), "end": mutant.end}
+            if isinstance(mutant, Poison)
+            else {"door": mutant.door, "at_once": mutant.at_once}
+        ),
         "pieces": [repr(piece) for piece in mutant.pieces],
         "faults": list(found.faults),
     }
@@ -90,4 +94,4 @@ def read(file: Path) -> Mutant | Poison:
     pieces = tuple(ast.literal_eval(piece) for piece in content["pieces"])
     if content["part"] == "responses":
         return Poison(ast.literal_eval(content["asked"]), pieces, content["end"])
-    return Mutant(content["door"], pieces)
+    return Mutant(content["door"], pieces, content["at_once"])

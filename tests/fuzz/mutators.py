@@ -186,11 +186,14 @@ OF_REQUESTS: Final = (*_ANY, _puts_in(REQUEST_LINES), _puts_in(REQUEST_LINES), _
 OF_RESPONSES: Final = (*_ANY, _puts_in(RESPONSE_LINES), _puts_in(RESPONSE_LINES), _splices((*RESPONSES, POISON)))
 
 
-def requests(random: Random, door: str = "reverse") -> bytes:
-    """Return what a client may send to that listener: one to three requests, spoilt up to four times."""
+def requests(random: Random, door: str = "reverse", own: Callable[[bytes], bytes] = bytes) -> bytes:
+    """Return what a client may send to that listener: one to three requests, spoilt up to four times.
+
+    `own` makes requests to connections of other names of those of the corpus, before they are spoilt.
+    """
     pieces = [random.choice(_HOSTILE if random.random() < 0.15 else GOOD) for _ in range(random.choice((1, 1, 2, 3)))]
     sent = b"".join(pieces)
-    return _spoilt(random, to_forward(sent) if door == "forward" else sent, OF_REQUESTS)
+    return _spoilt(random, own(to_forward(sent) if door == "forward" else sent), OF_REQUESTS)
 
 
 def to_forward(requests: bytes) -> bytes:
@@ -205,6 +208,11 @@ def response(random: Random) -> bytes:
     first = random.choice(_HOSTILE_RESPONSES if random.random() < 0.15 else RESPONSES)
     behind = random.choice((b"", b"", b"", POISON, random.choice(RESPONSES)))
     return _spoilt(random, first + behind, OF_RESPONSES)
+
+
+def spoilt(random: Random, data: bytes) -> bytes:
+    """Return any bytes, spoilt up to four times by what knows of no message."""
+    return _spoilt(random, data or b"\0", _ANY)
 
 
 def _spoilt(random: Random, data: bytes, mutators: Sequence[Mutator]) -> bytes:

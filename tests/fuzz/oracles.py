@@ -19,19 +19,17 @@ _KNOWN: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTION
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?= )")
 
 
-def with_known_methods(data: bytes, reading: Reading) -> tuple[bytes, list[bytes]]:
-    """Return the bytes with POST for methods that llhttp may not know, by h11's reading; and the true methods."""
-    pieces, methods, begins = [], [], 0
+def with_known_methods(data: bytes, reading: Reading) -> tuple[bytes, ...]:
+    """Return h11's messages, and what is left over behind them, with POST for methods that llhttp may not know."""
+    pieces, begins = [], 0
     for end in [*(message.end for message in reading.messages), len(data)]:
         piece = data[begins:end]
         match = _METHOD.match(piece)
         if match is not None and match[0] not in _KNOWN:
             piece = b"POST" + piece[len(match[0]) :]
-        if match is not None:
-            methods.append(match[0])
         pieces.append(piece)
         begins = end
-    return b"".join(pieces), methods
+    return tuple(pieces)
 
 
 def h11_requests(data: bytes) -> Reading:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.fuzz import campaign, kept, poison, splits
+from tests.fuzz import campaign, kept, poison, sockets, splits
 from tests.fuzz.campaign import Mutant, Poison
 from tests.fuzz.corpus import GOOD, HOSTILE, HOSTILE_RESPONSES, RESPONSES
 from tests.fuzz.found import FOUND
@@ -75,6 +75,15 @@ async def test_mutants_of_responses_break_no_rule(world, node):
 
     assert tally.violations == []
     assert tally.forwarded > 500
+
+
+async def test_mutants_over_sockets_break_no_rule(tmp_path, node):
+    async with sockets.crew(tmp_path, 4) as crew:
+        await crew.run(node, 1_000, seed=1)
+
+    assert crew.tally.violations == []
+    assert crew.tally.mutants == 1_000
+    assert crew.tally.forwarded > 200
 
 
 def test_the_same_number_makes_the_same_mutant():

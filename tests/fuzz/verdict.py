@@ -37,7 +37,8 @@ class Heard:
 class Outcome:
     """What came of one mutant: what a client sent, what upstreams heard and numbered, what the client got.
 
-    `hosts` are the Host fields of requests to each connection.
+    `hosts` are the Host fields of requests to each connection. `was_reset`: the client went on behind a request that
+    ends its stream, so that a reset may have destroyed what was on its way to it (RFC 9112 §9.6).
     """
 
     sent: bytes
@@ -45,6 +46,7 @@ class Outcome:
     numbered: tuple[int, ...]
     got: bytes
     hosts: Mapping[str, bytes]
+    was_reset: bool = False
 
 
 def token(name: str) -> bytes:
@@ -69,15 +71,16 @@ def requests(outcome: Outcome) -> tuple[list[str], list[Shown]]:
     for heard in outcome.heard:
         reading = h11_requests(heard.data)
         faults += _ends_well(heard, reading)
-        asked = _as_shown(heard.data, reading)
+        asked = _as_shown(heard, reading)
         found = llhttp_requests(asked.data)
         faults += _agrees("llhttp", found, asked)
-        shown += _pieces(asked)
+        shown += _for_node(heard, reading, asked)
         faults += _credentials(heard, reading, outcome.hosts[heard.name])
         whole.setdefault(heard.name, []).extend(reading.messages)
     faults += _were_sent(outcome, whole)
     relayed = [int(number) for number in _SERIAL.findall(outcome.got)]
-    if relayed != list(outcome.numbered):
+    numbered = list(outcome.numbered)
+    if relayed != (numbered[: len(relayed)] if outcome.was_reset else numbered):
         faults.append(f"upstreams answered {list(outcome.numbered)}, the client got {relayed}")
     if sum(map(len, whole.values())) != len(outcome.numbered):
         faults.append(f"h11 reads {sum(map(len, whole.values()))} requests, {len(outcome.numbered)} were answered")
@@ -96,24 +99,20 @@ def _ends_well(heard: Heard, reading: Reading) -> Iterator[str]:
         yield f"{heard.name} got half a request, on a stream that is kept"
 
 
-def _as_shown(data: bytes, reading: Reading) -> Shown:
-    known, _ = with_known_methods(data, reading)
-    return Shown(known, reading.messages, reading.rest)
+def _as_shown(heard: Heard, reading: Reading) -> Shown:
+    return Shown(b"".join(with_known_methods(heard.data, reading)), reading.messages, reading.rest)
 
 
-def _pieces(shown: Shown) -> Iterator[Shown]:
+def _for_node(heard: Heard, reading: Reading, whole: Shown) -> Iterator[Shown]:
     """Cut behind requests that would switch to another protocol: what Node makes of the stream then is its matter."""
-    if not any(message.values(b"upgrade") for message in shown.messages):
-        yield shown
+    if not any(message.values(b"upgrade") for message in reading.messages):
+        yield whole
         return
-    begins = 0
-    sizes = [message.end for message in shown.messages]
-    grown = len(shown.data) - (sizes[-1] if shown.rest is Rest.NOTHING else len(shown.data))
-    if grown:  # methods were replaced: the ends are not where they were
-        return
-    for message in shown.messages:
-        yield Shown(shown.data[begins : message.end], (message,), Rest.NOTHING)
-        begins = message.end
+    *pieces, rest = with_known_methods(heard.data, reading)
+    for piece, message in zip(pieces, reading.messages, strict=True):
+        yield Shown(piece, (message,), Rest.NOTHING)
+    if rest:
+        yield Shown(rest, (), reading.rest)
 
 
 def _agrees(who: str, found: Reading, shown: Shown) -> Iterator[str]:
@@ -158,7 +157,9 @@ def _were_sent(outcome: Outcome, whole: Mapping[str, list[Message]]) -> Iterator
 def _is_same(name: str, host: bytes, forwarded: Message, sent: Message) -> bool:
     if forwarded.start[0] != sent.start[0] or forwarded.body != sent.body:
         return False
-    if not _is_target(name, host, forwarded.start[1], sent.start[1]):
+    method, target = sent.start
+    for_all = method == b"OPTIONS" and forwarded.start[1] == b"*" and target.lower() == b"http://" + host
+    if not for_all and not _is_target(name, host, forwarded.start[1], target):  # RFC 9112 §3.2.4
         return False
     left = iter(sent.fields)
     return all(pair in left for pair in forwarded.fields if pair[0] not in _OF_ONE_HOP and not _is_ours(pair, sent))

@@ -46,6 +46,7 @@ DIRECT = {
     "requirements.lock": RUN,
     "requirements-build.lock": group("build"),
     "requirements-dev.lock": [*RUN, *group("dev")],
+    "requirements-fuzz.lock": group("fuzz"),
 }
 
 
@@ -89,7 +90,7 @@ def test_development_uses_the_very_versions_that_run():
 
 def test_every_dependency_has_its_sentence():
     page = (tree.ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    names = {wanted.name for wanted in [*DIRECT["requirements.lock"], *group("dev")]}
+    names = {wanted.name for wanted in [*DIRECT["requirements.lock"], *group("dev"), *group("fuzz")]}
 
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
 

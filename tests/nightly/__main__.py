@@ -33,6 +33,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "sidecar": (),
     "soak": (),
 }
+PARTS: Final[dict[str, tuple[str, ...]]] = {"mutants": ("node",)}
 
 
 def main(words: Sequence[str] | None = None) -> int:
