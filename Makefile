@@ -21,9 +21,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test mutants chaos nightly bench schema reference sbom docs lock clean
-.PHONY: help setup demo check test record chaos nightly bench schema reference docs lock clean
-.PHONY: help setup demo check test chaos nightly fuzz bench schema reference docs lock clean
+.PHONY: help setup demo check test mutants record chaos nightly fuzz bench schema reference sbom docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile

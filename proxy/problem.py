@@ -78,7 +78,7 @@ def _table() -> dict[str, Problem]:
         ("token_expired_on_arrival", 503, authorization_server, "The authorization server issues expired tokens", "proxy_internal_response"),
         ("token_endpoint_redirect", 503, authorization_server, "The token endpoint redirects", "proxy_configuration_error"),
         ("store_unavailable", 503, proxy, "The token store can't be reached", "proxy_internal_error"),
-        ("overloaded", 503, proxy, "Too many streams are open", "connection_limit_reached"),
+        ("overloaded", 503, proxy, "The proxy has no room for more", "connection_limit_reached"),
         ("tunnel_limit", 503, proxy, "Too many tunnels are open", "connection_limit_reached"),
         ("upstream_timeout", 504, upstream, "The upstream did not respond in time", "http_response_timeout"),
         ("upstream_connect_timeout", 504, upstream, "The upstream did not accept the stream in time", "connection_timeout"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, Final
 
 from proxy.admin import answers
@@ -63,10 +65,18 @@ class Probes:
         except TimeoutError:
             # Whoever reads this slowly would keep others from their scrape.
             if request.transport is not None:
-                request.transport.abort()
+                _reset(request.transport)
             raise
         finally:
             self._scrapes -= 1
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with RST: the kernel would go on sending what lies in its buffers, megabytes of it."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _verdict(*, good: bool, word: str) -> web.Response:

@@ -7,7 +7,7 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 from aiohttp import web
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Prometheus gives up after 10 s by default (scrape_timeout).
 _SCRAPE_SECONDS: Final = 10.0
 _KEEP_ALIVE: Final = 75.0
+# Probes, some scrapers and a few browsers; whoever opens more wants to keep those out, or the data path without files.
+_STREAMS_MAX: Final = 64
 
 _log = structlog.get_logger()
 
@@ -46,7 +48,8 @@ _log = structlog.get_logger()
 class AdminServer:
     """Serves the admin listener on a socket that is already bound.
 
-    `scrape` returns the metrics in the format an `Accept` field asks for. `entropy` gives random bytes.
+    `scrape` returns the metrics in the format an `Accept` field asks for. `entropy` gives random bytes. Of more than
+    `streams_max` streams the one that rested longest gives way: whoever holds many keeps no probe out.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class AdminServer:
         clock: Clock | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         scrape_seconds: float = _SCRAPE_SECONDS,
+        streams_max: int = _STREAMS_MAX,
     ) -> None:
         clock = clock or SystemClock()
         self._rules = Rules.of(listener)
@@ -68,6 +72,7 @@ class AdminServer:
         self._local = ports.local
         self._pages = Pages(ports, self._tickets, clock, entropy)
         self._authorize = Authorize(self._rules, ports, self._pages, self._tickets, clock)
+        self._streams_max = streams_max
         self._web: _Server | None = None
         self._listening: asyncio.Server | None = None
         self._path: Path | None = None
@@ -79,6 +84,7 @@ class AdminServer:
         self._web = _Server(
             self._handle, access_log=None, keepalive_timeout=_KEEP_ALIVE, lingering_time=1.0, auto_decompress=False
         )
+        self._web.streams_max = self._streams_max
         self._listening = await asyncio.get_running_loop().create_server(self._web, sock=sock)
 
     async def close(self, patience: float = 1.0) -> None:
@@ -175,7 +181,40 @@ class _Stream(web.RequestHandler):
 
 
 class _Server(web.Server):
-    """Makes our streams instead of aiohttp's."""
+    """Makes our streams instead of aiohttp's, and keeps no more than so many of them."""
+
+    streams_max = _STREAMS_MAX
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **kwargs: Any) -> None:  # noqa: ANN401 aiohttp's
+        super().__init__(self._counted, **kwargs)
+        self._answer = handler
+        self._resting: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._busy: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """A stream was accepted; where it is one too many, the oldest one goes."""
+        super().connection_made(handler, transport)
+        if len(self._resting) + len(self._busy) >= self.streams_max:
+            streams = self._resting or self._busy
+            streams.pop(next(iter(streams))).abort()
+        self._resting[handler] = transport
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """A stream is gone."""
+        self._resting.pop(handler, None)
+        self._busy.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    async def _counted(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer; the stream rests afterwards."""
+        stream = request.protocol
+        if (transport := self._resting.pop(stream, None)) is not None:
+            self._busy[stream] = transport
+        try:
+            return await self._answer(request)
+        finally:
+            if (transport := self._busy.pop(stream, None)) is not None:
+                self._resting[stream] = transport
 
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new stream."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LEAN: Final = ("run", "health", "version")
+# Verbs that read no definitions and no secret; all others are hardened first.
+HARMLESS: Final = frozenset({"completion", "health", "providers", "schema", "version"})
 # What shells make of a process that SIGINT ended.
 _INTERRUPTED: Final = 130
 
@@ -28,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         del arguments[0]
     try:
+        if arguments and arguments[0] not in HARMLESS and not arguments[0].startswith("-"):
+            from proxy.cli.hardening import harden
+
+            harden()
         if arguments and arguments[0] in LEAN:
             lean = cast("Callable[[Sequence[str]], int]", import_module(f"proxy.cli.{arguments[0]}").main)
             return lean(arguments[1:])

@@ -16,6 +16,9 @@ RATIO_MAX: Final = 100
 # Nobody codes more than twice on purpose, and each coding is work.
 CODINGS_MAX: Final = 4
 _WINDOW_MAX: Final = 8 * 1024 * 1024  # RFC 9659 §3: no zstd content coding may ask for more memory
+# How a brotli stream begins that asks for a window of 8 or 16 MiB (RFC 7932 §9.1). A decoder fills its window before it
+# hands out a byte: 158 bytes cost 16 MiB and 36 ms. Encoders use 4 MiB at most unless they are told otherwise.
+_WIDE_BROTLI: Final = frozenset((0b1101, 0b1111))
 
 
 def codings_of(values: list[bytes]) -> tuple[bytes, ...]:
@@ -83,6 +86,8 @@ def _inflated(body: bytes, limit: int, window: int) -> tuple[bytes, bytes]:
 def _from_brotli(body: bytes, limit: int) -> bytes:
     import brotli
 
+    if body and body[0] & 0b1111 in _WIDE_BROTLI:
+        raise UnreadableError(Unread.CODING)
     stream = brotli.Decompressor()
     plain = b""
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.errors import Refusal
 from proxy.exchange.phase import Phase
 from proxy.exchange.plan import all_hidden
+from proxy.exchange.pressure import NO_MEMORY
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.tunnel import Tunnel
 from proxy.problem import PROBLEMS, answer
@@ -92,6 +93,9 @@ class Connect:
     def start(self, early: bytes) -> None:
         """Dial, unless there are too many tunnels; `early` is what came behind the head."""
         surroundings = self._surroundings
+        if surroundings.full:
+            self._answer(NO_MEMORY)
+            return
         if surroundings.counters.tunnels_open >= surroundings.tunnels_max:
             self._answer(Refusal(PROBLEMS["tunnel_limit"], "limits.tunnels are open", retry_after=1))
             return

@@ -311,7 +311,7 @@ class Exchange:
         lasts = request.keeps_alive and fields.content_length >= 0  # so most do, and need not be asked more
         self._closes = (
             not self._upload.done
-            or self._surroundings.draining
+            or self._surroundings.closing
             or (not lasts and ends_stream(request, head, decoded=decoded))
         )
         added = self._added + (_CLOSE if self._closes else _KEEP_ALIVE if request.version == 0 else b"")
@@ -405,7 +405,7 @@ class Exchange:
         problem = refusal.problem
         self._record.status = problem.status
         self._surroundings.count_reply(problem)
-        closes = not self._upload.done or not self._head.keeps_alive or self._surroundings.draining
+        closes = not self._upload.done or not self._head.keeps_alive or self._surroundings.closing
         self._close_record()
         self._client.send(
             answer(

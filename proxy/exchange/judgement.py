@@ -10,10 +10,9 @@ from proxy.exchange.classify import OPEN
 from proxy.exchange.document import Unread
 from proxy.exchange.inspection import Inspection
 from proxy.exchange.policy import Next, decide
+from proxy.patience import PatientTimer
 
 if TYPE_CHECKING:
-    import asyncio
-
     from proxy.access_token import AccessToken
     from proxy.exchange.plan import Plan
     from proxy.exchange.record import ExchangeRecord
@@ -55,7 +54,7 @@ class Judgement:
         self._token = token
         self._held = held
         self._inspection: Inspection | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: PatientTimer | None = None
         self._since = 0.0
 
     def begin(self, request: RequestHead) -> None:
@@ -78,7 +77,7 @@ class Judgement:
             return
         self._inspection = inspection
         self._since = perf_counter()
-        self._timer = surroundings.loop.call_later(surroundings.bounds.hold, self.give_up, Unread.SLOW)
+        self._timer = PatientTimer(surroundings.loop, surroundings.bounds.hold, lambda: self.give_up(Unread.SLOW))
 
     def more(self) -> None:
         """More of the response has been added to what is held."""

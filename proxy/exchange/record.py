@@ -15,6 +15,7 @@ from proxy.histogram import Histogram
 # Prometheus' habit: seconds, upper bounds inclusive, +Inf is the last list element of a histogram.
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+LAG_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A user name, perhaps with a password, before the host of a URL or of a CONNECT. Only at the very beginning: a search
 # would look at each byte of a long target again from each before it.
 _USER: Final = re.compile(rb"\A((?:[a-z][a-z0-9+.-]*://)?)[^/?]*@", re.IGNORECASE)
@@ -42,6 +43,9 @@ class ProcessCounters:
     tunnels_open: int = 0
     local_replies: dict[str, int] = field(default_factory=dict)
     slow_clients_closed: int = 0
+    loop_lag: Histogram = field(default_factory=lambda: Histogram(LAG_BUCKETS))
+    loop_stalls: int = 0
+    memory_pressure: int = 0
     store_errors: dict[str, int] = field(default_factory=dict)
 
 

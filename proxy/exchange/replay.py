@@ -9,12 +9,13 @@ if TYPE_CHECKING:
 
 
 class ReplayMemory:
-    """Bytes that all kept bodies together may take."""
+    """Bytes that all kept bodies together may take; while not `keeps_requests` no more of requests is kept."""
 
-    __slots__ = ("left",)
+    __slots__ = ("keeps_requests", "left")
 
     def __init__(self, size: int) -> None:
         self.left = size
+        self.keeps_requests = True
 
     def take(self, size: int) -> bool:
         """Reserve `size` bytes; False when there are not as many left."""
@@ -44,7 +45,8 @@ class KeptBody:
         """Keep one more piece, or give all of them up when they are too many."""
         if not self.whole:
             return
-        if self._size + len(piece) > self._limit or not self._memory.take(len(piece)):
+        memory = self._memory
+        if self._size + len(piece) > self._limit or not memory.keeps_requests or not memory.take(len(piece)):
             self.drop()
             return
         self._pieces.append(piece)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.flow import Exchange
 from proxy.exchange.plan import all_hidden
+from proxy.exchange.pressure import Pressure, TurnedAway
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ class Claimant(Protocol):
 
 
 class Surroundings:
-    """What all exchanges of the process share. `exchange` makes one, as the class `Exchange` itself does."""
+    """What all exchanges of the process share. `exchange` makes one, as the class `Exchange` itself does.
+
+    While `closing`, each response is the last one of its stream. While `full`, nothing new begins.
+    """
 
     __slots__ = (
-        "_last_id", "_prefix", "bounds", "counters", "draining", "exchange", "loop", "memory", "recorder",
-        "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
+        "_draining", "_last_id", "_prefix", "_usual", "bounds", "closing", "counters", "exchange", "full", "loop",
+        "memory", "recorder", "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +62,7 @@ class Surroundings:
         exchange: Callable[..., Exchange] = Exchange,
     ) -> None:
         self.loop = loop
-        self.exchange = exchange
+        self.exchange = self._usual = exchange
         self.counters = counters
         self.unmatched = unmatched
         self.recorder = recorder
@@ -67,9 +71,21 @@ class Surroundings:
         self.via_tag = via_tag
         self.tunnels_max = tunnels_max
         self.tunnel_idle = tunnel_idle
-        self.draining = False
+        self.closing = self.full = self._draining = False
         self._prefix = os.urandom(5).hex()
         self._last_id = 0
+
+    def drain(self) -> None:
+        """The process is about to end."""
+        self._draining = self.closing = True
+
+    def press(self, pressure: Pressure) -> None:
+        """Do with less memory, or as usual again; what is under way goes on."""
+        tight = pressure is not Pressure.NONE
+        self.closing = self._draining or tight
+        self.memory.keeps_requests = not tight
+        self.full = pressure is Pressure.FULL
+        self.exchange = TurnedAway if self.full else self._usual
 
     def count_reply(self, problem: Problem) -> None:
         """Count an own answer."""

@@ -215,7 +215,7 @@ class Downstream(asyncio.Protocol):
             return
         if not data:
             self.deadline = monotonic() + listener.limits.keep_alive
-            if listener.leaving or listener.surroundings.draining:
+            if listener.leaving or listener.surroundings.closing:
                 self._close()
         elif not was_waiting:
             self.deadline = monotonic() + listener.limits.head_timeout
@@ -236,7 +236,7 @@ class Downstream(asyncio.Protocol):
                 if len(ahead) > _AHEAD_MAX:
                     self._transport.resume_reading()
                 self._serve(ahead)
-        elif self._ended or self._listener.surroundings.draining:
+        elif self._ended or self._listener.surroundings.closing:
             self._close()
         elif not self._write_blocked:
             self.deadline = monotonic() + self._listener.limits.keep_alive

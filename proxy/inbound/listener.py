@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.definitions.settings import UnixBind
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from proxy.wire.request import HeadLimits
     from proxy.wire.sweep import Sweep
 
-# So many streams beyond the limit are told so at a time, or a sixteenth of the limit.
-_TOLD: Final = 8
 _BACKLOG = 1024
 
 
 class StreamCount:
-    """How many data streams are open in the whole process, how many may be, and how many there have been."""
+    """How many data streams are open in the whole process, and how many may be; of more, so many at a time are told.
 
-    __slots__ = ("accepted", "limit", "open")
+    `accepted` is how many there have been.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("accepted", "limit", "open", "told")
+
+    def __init__(self, limit: int, told: int) -> None:
         self.limit = limit
+        self.told = told
         self.open = 0
         self.accepted = 0
 
@@ -133,7 +135,7 @@ class Listener:
         self._sweep.members.add(stream)
         self._count.accepted += 1
         self._count.open += 1
-        if self._count.open > self._count.limit + max(_TOLD, self._count.limit // 16):
+        if self._count.open > self._count.limit + self._count.told:
             stream.cut()
         elif self._count.open > self._count.limit:
             problem = PROBLEMS["overloaded"]

@@ -114,7 +114,9 @@ class Metrics:
         version: str,
         last_reload: LastReload,
         store_available: Callable[[], bool | None] = lambda: None,
+        lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._lines_dropped = lines_dropped
         self._store_available = store_available
         self._last_reload = last_reload
         self._process = process
@@ -151,6 +153,14 @@ class Metrics:
         yield text.head("local_replies", "counter", "Answers of the proxy itself, by their code.")
         for code, count in (dict.fromkeys(PROBLEMS, 0) | process.local_replies).items():
             yield f'{_PREFIX}local_replies_total{{code="{_escape(code)}"}} {count}\n'
+        yield text.head("log_lines_dropped", "counter", "Log lines that could not be written.")
+        yield f"{_PREFIX}log_lines_dropped_total {self._lines_dropped()}\n"
+        yield text.head("loop_lag_seconds", "histogram", "How late the event loop came to its sweep.")
+        yield from text.histogram("loop_lag_seconds", "", process.loop_lag)
+        yield text.head("loop_stalls", "counter", "How often the event loop stood still for a second.")
+        yield f"{_PREFIX}loop_stalls_total {process.loop_stalls}\n"
+        yield text.head("memory_pressure", "gauge", "Of the limit of the cgroup: 0 below 85 %, 1 above, 2 above 95 %.")
+        yield f"{_PREFIX}memory_pressure {process.memory_pressure}\n"
         yield text.head("store_errors", "counter", "What could not be done with a stored grant.")
         for operation, count in process.store_errors.items():
             yield f'{_PREFIX}store_errors_total{{operation="{operation}"}} {count}\n'

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import math
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from proxy.errors import Refusal
 from proxy.outbound.tls import TlsEngine
 from proxy.outbound.upstream import Upstream
+from proxy.patience import Patience
 from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ async def reach(way: Way, host: str, port: int, seconds: float, attempt: Callabl
     """Return what `attempt` makes of the first address that works, within `seconds`; raises `Refusal`."""
     resolved = False
     try:
-        async with asyncio.timeout(seconds):
+        async with Patience(seconds):
             addresses = await way.addresses(host, port)
             resolved = True
             return await _first(way, addresses[:_ADDRESSES_TRIED], seconds, attempt)
@@ -56,9 +59,11 @@ async def _first(way: Way, addresses: tuple[str, ...], seconds: float, attempt: 
     for left in range(len(addresses), 0, -1):
         try:
             # An address that swallows everything must leave its alternate a share of the time.
-            async with asyncio.timeout(seconds / len(addresses) if left > 1 else None):
+            async with Patience(seconds / len(addresses) if left > 1 else math.inf):
                 return await attempt(addresses[-left])
         except OSError as error:  # a TimeoutError is one, too
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Refusal(PROBLEMS["overloaded"], "no file is left for a stream", retry_after=1) from error
             last = error
     raise Refusal(PROBLEMS["upstream_refused"], f"{way.to} does not accept streams") from last
 

@@ -207,13 +207,13 @@ class Pool:
         """
         self._retired = True
         self._idle_limit = 0.0
-        self._close_idle()
+        self.close_idle()
         self._leave_if_unused()
 
     async def close(self) -> None:
         """Close what rests and stop dialling."""
         self._leave()
-        self._close_idle()
+        self.close_idle()
         dials = [task for task in self._dials if task is not None]
         for task in dials:
             task.cancel()
@@ -248,7 +248,8 @@ class Pool:
         if self._retired and not (self._live or self._waiting or self._dials):
             self._leave()
 
-    def _close_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Close what rests now."""
         for stream in (*self._idle, *self._bound.values()):
             stream.discard()
         self._idle.clear()

@@ -3,7 +3,8 @@
 `loop.getaddrinfo` shares one small pool between all names (and everything else that blocks): a few stalled lookups
 would stop every stream of the process. Here a lookup that stalls soon gives its place to another name, and a name that
 stalled last time has to do with a few places of its own: forty dead names, asked for again and again, cost the living
-ones nothing.
+ones nothing. A name that was answered for last time has places of its own as well, so that a crowd of names that nobody
+has asked for before, dead ones perhaps, does not stand before it in line.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Refusal
+from proxy.patience import Patience
 from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ STALLED: Final = 1.0
 # A stalled lookup holds its thread until the C library gives up, 10 s and more. So many of them there may be: half of
 # that for names that stalled before.
 STALLS: Final = 128
-# Names that are known to stall; who has more of them has another problem.
+# Names that are known to stall, or to be answered for; who has more of them has another problem.
 REMEMBERED: Final = 4096
 
 AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -65,11 +67,15 @@ class Resolver:
         lookup: Callable[..., Sequence[AddressInfo]] = socket.getaddrinfo,
     ) -> None:
         self._patience = patience
-        self._free = threads
+        self._free = self._good_free = threads
         self._stalled_after = stalled
         self._lookup = lookup
         self._under_way: dict[_Key, asyncio.Future[_Answer | None]] = {}
         self._queue: dict[_Key, None] = {}
+        # Names that were answered for last time, those of them that wait for a place, and those that have one.
+        self._good: dict[_Key, None] = {}
+        self._good_queue: dict[_Key, None] = {}
+        self._good_places: set[_Key] = set()
         # Names that stalled last time, and those of them that wait for a place.
         self._slow: dict[_Key, None] = {}
         self._slow_queue: dict[_Key, None] = {}
@@ -90,12 +96,13 @@ class Resolver:
         key = (host, port)
         if key not in self._under_way:
             self._under_way[key] = asyncio.get_running_loop().create_future()
-            (self._slow_queue if key in self._slow else self._queue)[key] = None
+            queue = self._slow_queue if key in self._slow else self._good_queue if key in self._good else self._queue
+            queue[key] = None
             self._start()
         self._wanted[key] = self._wanted.get(key, 0) + 1
         try:
             # Shielded: who gives up leaves the lookup to the others, and it ends when the C library ends it.
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 addresses = await asyncio.shield(self._under_way[key])
         except TimeoutError as error:
             raise ResolveError(PROBLEMS["dns_timeout"], "the name was not resolved in time") from error
@@ -111,21 +118,27 @@ class Resolver:
         if self._wanted[key]:
             return
         del self._wanted[key]
-        if key in self._queue or key in self._slow_queue:
-            self._queue.pop(key, None)
-            self._slow_queue.pop(key, None)
-            del self._under_way[key]
+        for queue in (self._queue, self._good_queue, self._slow_queue):
+            if key in queue:
+                del queue[key], self._under_way[key]
 
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
+        while self._good_free and self._good_queue and self._stalls < 2 * STALLS:
+            self._good_free -= 1
+            key = _first(self._good_queue)
+            self._good_places.add(key)
+            self._look_timed(loop, key)
         while self._free and self._queue and self._stalls < STALLS:
             self._free -= 1
-            key = _first(self._queue)
-            self._timers[key] = loop.call_later(self._stalled_after, self._stalled, key)
-            self._look(loop, key)
+            self._look_timed(loop, _first(self._queue))
         while self._slow_queue and self._stalls < STALLS // 2:
             self._stalls += 1
             self._look(loop, _first(self._slow_queue))
+
+    def _look_timed(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
+        self._timers[key] = loop.call_later(self._stalled_after, self._stalled, key)
+        self._look(loop, key)
 
     def _look(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         self._began[key] = loop.time()
@@ -134,12 +147,19 @@ class Resolver:
     def _stalled(self, key: _Key) -> None:
         """Let others have the place of a lookup that takes too long."""
         del self._timers[key]
-        self._free += 1
+        self._leave(key)
         self._stalls += 1
-        self._slow[key] = None
-        if len(self._slow) > REMEMBERED:
-            del self._slow[next(iter(self._slow))]
+        self._good.pop(key, None)
+        _remember(self._slow, key)
         self._start()
+
+    def _leave(self, key: _Key) -> None:
+        """Free the place of a lookup."""
+        if key in self._good_places:
+            self._good_places.discard(key)
+            self._good_free += 1
+        else:
+            self._free += 1
 
     def _run(self, loop: asyncio.AbstractEventLoop, key: _Key) -> None:
         """Look one name up; runs on a thread."""
@@ -156,15 +176,25 @@ class Resolver:
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-            self._free += 1
+            self._leave(key)
         else:
             self._stalls -= 1
         if asyncio.get_running_loop().time() - self._began.pop(key) < self._stalled_after:
             self._slow.pop(key, None)
+            if addresses:
+                _remember(self._good, key)
         future = self._under_way.pop(key)
         if not future.done():
             future.set_result(addresses)
         self._start()
+
+
+def _remember(names: dict[_Key, None], key: _Key) -> None:
+    """Add a name as the newest; the oldest one is forgotten where there are too many."""
+    names.pop(key, None)
+    names[key] = None
+    if len(names) > REMEMBERED:
+        del names[next(iter(names))]
 
 
 def _first(queue: dict[_Key, None]) -> _Key:

@@ -22,6 +22,7 @@ from proxy.oauth.failure import EndpointFault, Outcome
 from proxy.outbound.answer_stream import AnswerStream
 from proxy.outbound.resolve import ResolveError
 from proxy.outbound.tls import client_context
+from proxy.patience import LAST_LOOK, Patience, PatientTimer
 
 if TYPE_CHECKING:
     import socket
@@ -45,8 +46,6 @@ _TRUST_REASONS: Final = frozenset(
         "WRONG_SSL_VERSION",
     }
 )
-# Seconds of a token request that are its own, whatever the loop did before: to read what has arrived.
-_LAST_LOOK: Final = 0.02
 
 
 class Resolver(Protocol):
@@ -87,7 +86,7 @@ class TokenEndpoint:
             ) from error
         step, sent = "dns_timeout", False
         try:
-            async with asyncio.timeout(self._limits.token_total) as patience:
+            async with Patience(self._limits.token_total) as patience:
                 addresses = await self._addresses(url, listed=not request.host_from_placeholder)
                 step = "token_connect_timeout"
                 transport, stream = await self._connect(url, addresses)
@@ -136,7 +135,7 @@ class TokenEndpoint:
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 # An address that swallows packets may not use up the time of the others.
-                async with asyncio.timeout((deadline - loop.time()) / left):
+                async with Patience((deadline - loop.time()) / left):
                     return await self._connect_to(url, address)
             except TimeoutError as error:
                 fault = EndpointFault(Outcome.TIMEOUT, "token_connect_timeout")
@@ -184,20 +183,24 @@ def _failed_egress(refusal: Refusal) -> EndpointFault:
     return EndpointFault(Outcome.TRANSPORT, "egress_proxy_failed", reason=refusal.detail)
 
 
-async def _answer(answer: asyncio.Future[EndpointAnswer], patience: asyncio.Timeout) -> EndpointAnswer:
+async def _answer(answer: asyncio.Future[EndpointAnswer], patience: Patience) -> EndpointAnswer:
     """Return the answer, if it comes within what is left of `patience`; raise `TimeoutError`.
 
-    The loop looks at timers before it looks at sockets. Where this process stood still meanwhile, the answer may be
-    there, unread: to throw it away would cost a refresh token that rotates.
+    What lies there unread at the end is read in any case: to throw it away would cost a refresh token that rotates.
     """
-    end = patience.when()
-    patience.reschedule(None)
-    left = None if end is None else max(end - asyncio.get_running_loop().time() - _LAST_LOOK, 0.0)
-    for seconds in (left, _LAST_LOOK):
-        await asyncio.wait((answer,), timeout=seconds)
-        if answer.done():
-            return answer.result()
-    raise TimeoutError
+    patience.lift()
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    timer = PatientTimer(loop, max(patience.left() - LAST_LOOK, 0.0), lambda: over.set_result(None))
+    try:
+        await asyncio.wait((answer, over), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+    if not answer.done():
+        await asyncio.wait((answer,), timeout=LAST_LOOK)
+    if not answer.done():
+        raise TimeoutError
+    return answer.result()
 
 
 @lru_cache(maxsize=32)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import urlsplit
@@ -42,6 +40,8 @@ from proxy.outbound.raw import RawStreams
 from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
+from proxy.runtime.lag import LagWatch
+from proxy.runtime.shares import replay_memory, stream_limits_of, told
 from proxy.runtime.stores import Stores
 from proxy.tokens.discovery import Discoveries
 from proxy.tokens.retries import Retries
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.definitions.models import Definitions
-    from proxy.definitions.settings import Limits, ListenerAuth
+    from proxy.definitions.settings import ListenerAuth
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
@@ -68,10 +68,6 @@ if TYPE_CHECKING:
 
 NO_CONNECTION: Final = "-"
 _TUNNEL_CONNECT: Final = Timeouts().connect
-_REPLAY_MEMORY_MAX: Final = 64 * 1024 * 1024
-# What the process itself has open at rest, and some requests of operators.
-_RESERVED: Final = 24
-_CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +111,7 @@ class Workshop:
     """Makes the parts of a proxy, at its start and at each reload; needs a running loop, opens nothing.
 
     `settings` are the definitions at the start: their limits stay, and what all parts share is made from them once.
+    `memory_limit` is that of the cgroup, in bytes.
     """
 
     def __init__(
@@ -128,6 +125,7 @@ class Workshop:
         resolver: NameResolver,
         stores: Stores | None = None,
         api_server: str | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         limits = settings.limits
         tag = f"iclient-proxy-{os.urandom(4).hex()}"
@@ -152,15 +150,16 @@ class Workshop:
         # Where a browser finds the admin listener: known when that is bound.
         self.admin_base: str | None = None
         downstream, upstream, tunnels = stream_limits_of(limits, dials=settings.listeners.forward is not None)
-        self.count = StreamCount(downstream)
+        self.count = StreamCount(downstream, told())
         self.stream_limit = StreamLimit(upstream)
-        self.sweep = Sweep(self._loop, monotonic)
+        counters = ProcessCounters(store_errors=self.stores.errors)
+        self.sweep = Sweep(self._loop, monotonic, LagWatch(counters).late)
         self.surroundings = Surroundings(
             self._loop,
-            ProcessCounters(store_errors=self.stores.errors),
+            counters,
             ConnectionCounters(NO_CONNECTION),  # of requests that no connection claims
             recorder,
-            ReplayMemory(replay_memory(limits)),
+            ReplayMemory(replay_memory(limits, memory_limit)),
             Bounds(limits.inspect_raw, limits.inspect_decoded, limits.inspect_hold),
             via_tag=tag.encode(),
             tunnels_max=tunnels,
@@ -387,32 +386,3 @@ class _Contexts:
 
 def _challenge(auth: ListenerAuth | None) -> str:
     return 'Basic realm="iclient-proxy"' if auth is not None and auth.basic is not None else "Bearer"
-
-
-def replay_memory(limits: Limits) -> int:
-    """Return the bytes that kept bodies may take: as written, else 64 MiB or an eighth of the cgroup."""
-    if limits.replay_memory != "auto":
-        return limits.replay_memory
-    for path in _CGROUP_LIMITS:
-        try:
-            return min(_REPLAY_MEMORY_MAX, int(Path(path).read_text(encoding="ascii")) // 8)
-        except (OSError, ValueError):  # no cgroup, or "max"
-            continue
-    return _REPLAY_MEMORY_MAX
-
-
-def stream_limits_of(limits: Limits, *, dials: bool) -> tuple[int, int, int]:
-    """Return how many streams to applications, streams to upstreams and tunnels may be open, with the files there are.
-
-    To applications: as written, else half of them. Some are kept back in any case, so that operators, token endpoints
-    and name look-ups get theirs: whoever comes too much waits or is told so, nothing that is under way fails. `dials`:
-    tunnels take streams of their own (those of CONNECT), and get half of what the applications leave.
-    """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reserved = max(_RESERVED, soft // 16)
-    downstream = soft // 2
-    if limits.connections != "auto":
-        downstream = min(limits.connections, max(downstream, soft - 2 * reserved))
-    rest = soft - downstream - reserved
-    tunnels = max(1, min(limits.tunnels, rest // 2)) if dials else limits.tunnels
-    return downstream, max(1, min(limits.upstream_streams, rest - tunnels if dials else rest)), tunnels

@@ -22,6 +22,7 @@ from proxy.observe.logging import configure
 from proxy.observe.traces import spans
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
+from proxy.runtime.cgroup import ROOT, open_cgroup
 from proxy.runtime.service import Service
 from proxy.runtime.stores import forgotten, open_stores
 from proxy.runtime.watch import Watch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from proxy.definitions.load import Loaded
     from proxy.exchange.record import Recorder
     from proxy.exchange.traced import Sampler
+    from proxy.observe.logging import Logs
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
@@ -47,8 +49,10 @@ _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 32 << 20
 
 
-def run(paths: Sequence[Path]) -> int:
+def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
     """Run the proxy on the definitions at `paths` until it is told to stop; returns the exit status.
+
+    `cgroups` is where the kernel shows limits of memory.
 
     Raises `DefinitionsError` (78) and `MachineError` (71) before anything is served.
     """
@@ -76,7 +80,9 @@ def run(paths: Sequence[Path]) -> int:
     try:
         with spans(environ, clock, logs.access) as sent, asyncio.Runner(loop_factory=_new_loop) as runner:
             recorder = logs.access if sent is None else sent
-            runner.run(_serve(loaded, read, clock, recorder, sent, watch, hung_up, environ.get(_API_SERVER)))
+            runner.run(
+                _serve(loaded, read, clock, recorder, sent, watch, hung_up, environ.get(_API_SERVER), cgroups, logs)
+            )
     finally:
         logs.close()
     return 0
@@ -126,6 +132,8 @@ async def _serve(
     watch: Watch,
     hung_up: list[int],
     api_server: str | None,
+    cgroups: Path,
+    logs: Logs,
 ) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
@@ -135,6 +143,7 @@ async def _serve(
             "grants_in_memory", connections=", ".join(names), remedy="store: {kind: file} or {kind: redis} keeps them"
         )
     entropy = random.SystemRandom()
+    cgroup = open_cgroup(cgroups)
     workshop = Workshop(
         loaded.definitions,
         clock=clock,
@@ -144,9 +153,10 @@ async def _serve(
         resolver=Resolver(),
         stores=open_stores(loaded.definitions, entropy, clock),
         api_server=api_server,
+        memory_limit=cgroup.limit() if cgroup is not None else None,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
-    service = Service(workshop, assembly, read, clock, watch)
+    service = Service(workshop, assembly, read, clock, watch, cgroup, lambda: logs.sink.dropped)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)

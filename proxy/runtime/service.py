@@ -15,12 +15,15 @@ from proxy.admin.health import Health
 from proxy.admin.server import AdminServer
 from proxy.definitions.binds import bind_text
 from proxy.definitions.settings import seen_from_here
+from proxy.exchange.pressure import Pressure
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
 from proxy.runtime.authorizations import BrowserAuthorizations
+from proxy.runtime.memory import MemoryWatch, give_back_heap
 from proxy.runtime.operations import RunningProxy
 from proxy.runtime.reload import Applied, Rejected, reload
+from proxy.runtime.shares import admin_streams
 from proxy.runtime.turns import Turns
 from proxy.runtime.watch import Watcher
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from proxy.definitions.settings import AdminListener
     from proxy.inbound.listener import Listener
     from proxy.runtime.assemble import Assembly, Part, Workshop
+    from proxy.runtime.cgroup import Cgroup
     from proxy.runtime.watch import Watch
     from proxy.tokens.keeper import Keeper
 
@@ -53,11 +57,20 @@ class Service:
     """
 
     def __init__(
-        self, workshop: Workshop, assembly: Assembly, read: Callable[[], Loaded], clock: Clock, watch: Watch
+        self,
+        workshop: Workshop,
+        assembly: Assembly,
+        read: Callable[[], Loaded],
+        clock: Clock,
+        watch: Watch,
+        cgroup: Cgroup | None = None,
+        lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         self._workshop = workshop
         self._assembly = assembly
         self._read = read
+        self._cgroup = cgroup
+        self._lines_dropped = lines_dropped
         self._clock = clock
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -106,6 +119,10 @@ class Service:
         assembly = self._assembly
         async with AsyncExitStack() as opened:
             self._workshop.sweep.start()
+            if self._cgroup is not None:
+                memory = MemoryWatch(self._cgroup, self._workshop.surroundings, self._give_back)
+                memory.start()
+                opened.callback(memory.stop)
             opened.push_async_callback(self._close)
             for listener in assembly.listeners.values():
                 address = await listener.start()
@@ -131,8 +148,16 @@ class Service:
             version("iclient-proxy"),
             self._last_reload,
             lambda: self._workshop.stores.available,
+            self._lines_dropped,
         )
-        server = AdminServer(settings, self._operations.ports, self._health, metrics.scrape, clock=self._clock)
+        server = AdminServer(
+            settings,
+            self._operations.ports,
+            self._health,
+            metrics.scrape,
+            clock=self._clock,
+            streams_max=admin_streams(),
+        )
         sock = bind_socket(settings.bind, "admin listener")
         address = printable_address(sock)
         self._admin_at = bound_at(sock)
@@ -162,6 +187,15 @@ class Service:
             await self._drain()
         finally:
             await self._opened.aclose()
+
+    def _give_back(self, pressure: Pressure) -> None:
+        """Free what nobody needs now; when memory is full that is every stream at rest, since none gets a request."""
+        if pressure is Pressure.FULL:
+            for listener in self._listeners():
+                listener.close_idle()
+            for pool in self._workshop.stream_limit.pools[:]:
+                pool.close_idle()
+        give_back_heap()
 
     def _heard(self, name: str) -> None:
         """Look at the store: another replica has saved something for that connection, or the server is back."""
@@ -240,7 +274,7 @@ class Service:
         shutdown = self._assembly.definitions.shutdown
         # A start that is broken off: it has never been ready and nobody has called, so nobody has to be led elsewhere.
         is_known = self._health.ready or self._workshop.count.accepted > 0
-        self._workshop.surroundings.draining = True
+        self._workshop.surroundings.drain()
         self._watcher.stop()
         self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.errors import ProxyError
 from proxy.oauth.grant import NO_GRANT, Grant
+from proxy.patience import Patience
 from proxy.tokens.renewal import serves
 from proxy.tokens.stored import SharedToken, Stored, StoreUnavailable
 
@@ -158,7 +159,7 @@ class Ledger:
         if not self.shared:
             return await work  # a slow disk is waited for: what is not on it may be lost
         try:
-            async with asyncio.timeout(_OPERATION):
+            async with Patience(_OPERATION):
                 return await work
         except TimeoutError as error:
             raise StoreUnavailable("it does not answer") from error

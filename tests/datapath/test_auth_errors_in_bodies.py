@@ -319,6 +319,8 @@ BLANKS = b" " * 40_000
         pytest.param(b"gzip, gzip, gzip, gzip, gzip", gzip.compress(DEAD), id="too-many"),
         pytest.param(b"gzip", gzip.compress(DEAD + BLANKS), id="gzip-too-large"),
         pytest.param(b"br", brotli.compress(DEAD + BLANKS), id="br-too-large"),
+        pytest.param(b"br", brotli.compress(DEAD, lgwin=23), id="br-wide"),
+        pytest.param(b"br", brotli.compress(DEAD, lgwin=24), id="br-wider"),
         pytest.param(b"zstd", zstd(DEAD + BLANKS), id="zstd-too-large"),
         pytest.param(b"gzip", gzip.compress(DEAD + b" " * 20_000), id="gzip-ratio"),
         pytest.param(b"gzip,gzip", gzip.compress(gzip.compress(b"a" * 2_000_000)), id="gzip-bomb-twice"),

@@ -28,12 +28,17 @@ _PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 # Each part is a module of this folder with `async def measure(folder: Path, scale: float, seed: int) -> list[Figure]`;
 # `scale` 1.0 is the number that the documentation states. Beside it: the programs that it starts.
 PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "bounds": ("prlimit", "nice"),
+    "canaries": (),
     "cases": (),
+    "cuts": ("curl", "node"),
+    "hostile": (),
+    "mutants": ("node",),
     "restarts": ("haproxy",),
     "sidecar": (),
     "soak": (),
+    "sse": (),
 }
-PARTS: Final[dict[str, tuple[str, ...]]] = {"mutants": ("node",)}
 
 
 def main(words: Sequence[str] | None = None) -> int:

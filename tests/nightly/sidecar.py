@@ -18,7 +18,7 @@ import trustme
 
 from tests.chaos.pacing import lasting
 from tests.nightly.openloop import Load
-from tests.support.cgroup import cgroup
+from tests.support.control_group import cgroup
 from tests.support.deadline import eventually
 from tests.support.figures import Figure
 from tests.support.process import Process
@@ -29,7 +29,7 @@ from tests.support.upstream import Upstream, listen
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.cgroup import Cgroup
+    from tests.support.control_group import Cgroup
     from tests.support.upstream import Request
 
 RATE: Final = 500.0

@@ -109,6 +109,21 @@ async def test_more_stalled_names_than_threads_hold_up_another_name_for_a_moment
 
 
 @pytest.mark.case("T-53")
+async def test_a_name_that_was_answered_for_does_not_stand_in_line_behind_unknown_ones_that_stall(names):
+    resolver = Resolver(lookup=names, threads=1, stalled=60.0, patience=60.0)
+    assert await resolver.resolve("api.example", 443)
+    stalled = [asyncio.create_task(resolver.resolve(f"stalled{n}.example", 443), name=str(n)) for n in range(40)]
+    await asyncio.sleep(0)
+
+    async with awaiting("the name"):
+        for _ in range(3):
+            assert await resolver.resolve("api.example", 443)
+    assert not any(task.done() for task in stalled)
+    names.stalled.set()
+    await asyncio.gather(*stalled, return_exceptions=True)
+
+
+@pytest.mark.case("T-53")
 async def test_names_that_stalled_before_have_places_of_their_own(names):
     resolver = Resolver(lookup=names, threads=1, stalled=0.05, patience=0.2)
     dead = [f"stalled{n}.example" for n in range(8)]

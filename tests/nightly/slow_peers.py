@@ -1,0 +1,223 @@
+"""Clients that send slowly, clients that read slowly, and an upstream that reads nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.pacing import lasting
+from tests.nightly.good_traffic import good_traffic
+from tests.nightly.one_stage import Memory, by_target, one_case
+from tests.support.client import Client
+from tests.support.deadline import awaiting, eventually, slowly
+from tests.support.figures import Figure
+from tests.support.scripts import response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tests.support.stage import Case
+    from tests.support.upstream import Request
+
+SLOW: Final = 1_000
+READERS: Final = 100
+UPLOAD: Final = 1 << 30
+LIMIT: Final = 10.0  # seconds: limits.head_timeout as it is, limits.body_idle in this part
+_DOWNLOAD: Final = 10 << 20
+_WINDOW: Final = 1024
+_PER_STREAM: Final = 256  # KiB
+_ROUNDS: Final = 3
+_AT_ONCE: Final = 100
+_UPLOADS: Final = 20
+_PIECE: Final = bytes(1 << 16)
+
+
+async def slow_clients(folder: Path, scale: float, seconds: float = LIMIT) -> list[Figure]:
+    """Let slow heads and stalled bodies come while good requests go on; `seconds` are what they are given (D-174)."""
+    count = max(3, round(SLOW * scale))
+    rounds = _ROUNDS if scale >= 1 else 1
+    limits = {"head_timeout": f"{seconds * 1000:.0f}ms", "body_idle": f"{seconds * 1000:.0f}ms"}
+    ratios, lasted, failed, sent = [], [], 0, 0
+    async with one_case(folder, limits=limits) as case:
+        for _ in range(rounds):
+            async with good_traffic(case) as alone:
+                await lasting(seconds)
+            async with good_traffic(case) as beside:
+                lasted += await _come_slowly(case, count, seconds)
+            ratios.append(beside.quantile(0.99) / alone.quantile(0.99))
+            failed += alone.failed + beside.failed
+            sent += alone.sent + beside.sent
+        closed = await case.stage.process.metric("slow_clients_closed_total")
+    ratio, longest = statistics.median(ratios), max(lasted)
+    wanted, gone = count * rounds, seconds + 1
+    return [
+        Figure(
+            f"{count:,} slow clients beside 100 requests a second, {rounds} times: p99 of these, times that without",
+            f"{ratio:.2f} ({', '.join(f'{each:.2f}' for each in ratios)})", "≤ 2", ratio <= 2,
+        ),
+        Figure(f"good requests that fail, of {sent:,}", str(failed), "0", failed == 0),
+        Figure("seconds until the last slow client is gone", f"{longest:.2f}", f"≤ {gone:g}", longest <= gone),
+        Figure("slow_clients_closed_total", f"{closed:,.0f}", f"{wanted:,}", closed == wanted),
+    ]  # fmt: skip
+
+
+async def _come_slowly(case: Case, count: int, seconds: float) -> list[float]:
+    """Return for each client how long it was let stay after its first byte (heads), or its last one (bodies)."""
+    kinds = (_drip_a_head, _stop_in_a_head, _stop_in_a_body)
+    lasted: list[float] = []
+
+    async def come(how: Callable[[Case, Client, float], Awaitable[None]]) -> None:
+        client = await Client.connect(case.stage.process.reverse)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        dripping = asyncio.create_task(how(case, client, seconds))
+        async with awaiting("the end of a slow client", seconds * 6):
+            while await client.read():
+                pass
+        lasted.append(loop.time() - began)
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        await client.close()
+
+    tasks: list[asyncio.Task[None]] = []
+    for number in range(count):
+        tasks.append(asyncio.create_task(come(kinds[number % len(kinds)])))
+        if number % _AT_ONCE == 0:
+            await lasting(
+                seconds / 100
+            )  # they come as fast as one can, but the queue of the socket is not what is tested
+    await asyncio.gather(*tasks)
+    return lasted
+
+
+async def _drip_a_head(case: Case, client: Client, seconds: float) -> None:
+    await client.send(b"GET %s/slow HTTP/1.1\r\n%s\r\n" % (case.prefix, case.host))
+    with suppress(ConnectionError):
+        async for _ in slowly(1_000, seconds / 2.5):
+            await client.send(b"X-A: 1\r\n")
+
+
+async def _stop_in_a_head(case: Case, client: Client, seconds: float) -> None:
+    await client.send(b"GET %s/slow HT" % case.prefix)
+
+
+async def _stop_in_a_body(case: Case, client: Client, seconds: float) -> None:
+    await client.send(case.request(b"Content-Length: 1000", method=b"POST", target=b"/slow", body=b"x" * 10))
+
+
+async def slow_reads(folder: Path, scale: float, seconds: float = 20.0) -> list[Figure]:
+    """Let clients with a tiny window ask for 10 MiB each and read nothing; they are given `seconds` (D-175)."""
+    count = max(20, round(READERS * scale))
+    async with one_case(folder, limits={"write_idle": f"{seconds * 1000:.0f}ms"}) as case:
+        process = case.stage.process
+        case.upstream.always(by_target({b"/large": _large}))
+        async with good_traffic(case) as beside:
+            await lasting(seconds / 20)
+            memory = Memory(process)
+            readers = [await Client.connect(process.reverse, receive_buffer=_WINDOW) for _ in range(count)]
+            for client in readers:
+                await client.send(case.request(target=b"/large"))
+            await _until_all_are_cut(case, count, memory, seconds)
+        asked = [request for request in case.upstream.requests if request.target == b"/large"]
+        for request in asked:
+            async with awaiting("the end of their upstream streams"):
+                await request.gone()
+        for client in readers:
+            await client.close()
+    each = memory.peak / count / 1024
+    return [
+        Figure(
+            f"{count} clients with a window of 1 KiB that read nothing of 10 MiB: KiB of memory for each",
+            f"{each:.0f}", f"≤ {_PER_STREAM}", each <= _PER_STREAM,
+        ),
+        Figure("of them: cut on both sides after limits.write_idle", str(len(asked)), str(count), len(asked) == count),
+        Figure(f"good requests beside them that fail, of {beside.sent:,}", str(beside.failed), "0", not beside.failed),
+    ]  # fmt: skip
+
+
+async def _large(request: Request) -> None:
+    request.finished = True
+    await request.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % _DOWNLOAD)
+    for _ in range(_DOWNLOAD // len(_PIECE)):
+        await request.send(_PIECE)
+    await request.gone()
+
+
+async def _until_all_are_cut(case: Case, count: int, memory: Memory, seconds: float) -> None:
+    async def cut() -> bool:
+        memory.look()
+        return await case.stage.process.metric("slow_clients_closed_total") >= count
+
+    await eventually("the end of all who read nothing", cut, seconds * 6)
+
+
+async def unread_upload(folder: Path, scale: float) -> list[Figure]:
+    """Send to an upstream that reads nothing for a while, on many streams; then let one of them through (D-181)."""
+    size, count = max(1 << 24, round(UPLOAD * scale)), _UPLOADS
+    reading = asyncio.Event()
+    received: list[int] = []
+
+    async def unread(request: Request) -> None:
+        request.finished = True
+        stream = request.stream
+        stream.transport.pause_reading()
+        await reading.wait()
+        stream.transport.resume_reading()
+        got = 0
+        while got < size:
+            await stream.until(lambda: bool(stream.buffer))
+            got += len(stream.buffer)
+            stream.buffer.clear()
+        received.append(got)
+        await request.send(response())
+
+    async with one_case(folder) as case:
+        case.upstream.always(by_target({b"/unread": unread}))
+        memory = Memory(case.stage.process)
+        sent = [0] * count
+        clients = [await Client.connect(case.stage.process.reverse) for _ in range(count)]
+
+        async def upload(number: int) -> None:
+            await clients[number].send(case.request(b"Content-Length: %d" % size, method=b"PUT", target=b"/unread"))
+            while sent[number] < size:
+                piece = _PIECE[: size - sent[number]]
+                await clients[number].send(piece)
+                sent[number] += len(piece)
+
+        uploads = [asyncio.create_task(upload(number)) for number in range(count)]
+        await _until_still(sent, memory)
+        stuck = sum(each < size for each in sent)
+        for number in range(1, count):
+            clients[number].reset()
+            uploads[number].cancel()
+        await asyncio.gather(*uploads[1:], return_exceptions=True)
+        reading.set()
+        async with awaiting("the upload", 300):
+            await uploads[0]
+            answered = await clients[0].response()
+        memory.look()
+        await clients[0].close()
+    each = memory.peak / count / 1024
+    return [
+        Figure(
+            f"{count} uploads of {size >> 20:,} MiB to an upstream that reads nothing: KiB of memory for each",
+            f"{each:.0f}", f"≤ {_PER_STREAM}", each <= _PER_STREAM,
+        ),
+        Figure("of them: held back", str(stuck), str(count), stuck == count),
+        Figure(
+            "bytes of one of them that arrive once it reads", f"{sum(received):,}", f"{size:,}",
+            received == [size] and answered.status == 200,
+        ),
+    ]  # fmt: skip
+
+
+async def _until_still(sent: list[int], memory: Memory) -> None:
+    """Wait until nothing has moved for a second."""
+    last = -1
+    while sum(sent) != last:
+        last = sum(sent)
+        async for _ in slowly(10, 0.1):
+            memory.look()
