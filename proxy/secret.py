@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Final, NoReturn, Self, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, final
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MASK: Final = "Secret('***')"
+# Characters. Shorter ones are words that occur anyway: looked for in the log, they would shred it and be given away.
+SHORTEST: Final = 8
 
 # Every secret that is alive, so that a log line can be cleaned by value; by id, since equal secrets die one by one.
 _living: Final[WeakValueDictionary[int, Secret]] = WeakValueDictionary()
@@ -76,3 +78,12 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not serialised")
+
+
+class Unprinted(dict[str, Any]):
+    """What a server said beside its tokens: some of it may be secret, nobody knows which, so none of it is printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Unprinted({len(self)} members)"

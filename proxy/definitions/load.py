@@ -42,11 +42,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the files say: the definitions, what the operator should know, and what was done to values."""
+    """What the files say: the definitions, what the operator should know, and what was done to values.
+
+    `variables` are the names of those that values came from.
+    """
 
     definitions: Definitions
     warnings: tuple[Fault, ...] = ()
     notes: tuple[Fault, ...] = ()
+    variables: frozenset[str] = frozenset()
 
 
 def load(
@@ -74,7 +78,12 @@ def load(
     definitions = _definitions(TOP.read(merged, reading), reading, complete=complete, with_authority=with_authority)
     if reading.faults or definitions is None:
         raise DefinitionsError(list(reading.faults))
-    return Loaded(definitions, tuple(sorted(reading.warnings)), tuple(sorted(reading.notes)))
+    return Loaded(
+        definitions,
+        tuple(sorted(reading.warnings)),
+        tuple(sorted(reading.notes)),
+        frozenset(reading.variables),
+    )
 
 
 def _roots(paths: Sequence[Path], reading: Reading) -> tuple[list[Mapping], bool]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import Refusal
 from proxy.exchange.phase import Phase
-from proxy.exchange.plan import all_hidden
 from proxy.exchange.pressure import NO_MEMORY
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.tunnel import Tunnel
@@ -156,9 +155,8 @@ class Connect:
 
     # What is recorded
 
-    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
-        """Return every secret that is alive: the application wrote the line, whatever it put into it."""
-        return all_hidden()
+    def hidden(self, token: AccessToken | None) -> None:
+        """Hide every secret that is alive: the application wrote the line, whatever it put into it."""
 
     # Inside
 

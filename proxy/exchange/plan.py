@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from proxy.exchange.aim import Aims, lines_named
 from proxy.exchange.classify import Classifier
 from proxy.exchange.inject import HeaderInjector, QueryInjector
-from proxy.secret import living
+from proxy.exchange.record import Beginning
+from proxy.secret import SHORTEST
 
 if TYPE_CHECKING:
     import re
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from proxy.exchange.record import ConnectionCounters
     from proxy.exchange.stream import Stream
     from proxy.secret import Secret
+
+
+# How many replaced tokens of a connection its lines know, and by how much: of the tokens themselves nothing else
+# is kept. Shorter beginnings might be words that occur anyway.
+_EARLIER: Final = 3
+_BEGINNING: Final = 12
 
 
 class TokenSource(Protocol):
@@ -83,9 +90,9 @@ class Plan:
     """One connection, ready for the data path. `aim` is where all of its requests go, None where `aims` has to say."""
 
     __slots__ = (
-        "_hidden", "_hidden_for", "_own_secrets", "admits_all", "aim", "aims", "classifier", "connection", "counters",
-        "credential_lines", "guards_dots", "injector", "name", "replay", "replays_all", "strip", "timeouts", "tokens",
-        "verdicts",
+        "_earlier", "_hidden", "_hidden_for", "_own_secrets", "admits_all", "aim", "aims", "classifier", "connection",
+        "counters", "credential_lines", "guards_dots", "injector", "name", "replay", "replays_all", "strip", "timeouts",
+        "tokens", "verdicts",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +115,7 @@ class Plan:
         self._own_secrets = _secrets(connection)
         self._hidden: tuple[bytes, ...] = self._own_secrets
         self._hidden_for: AccessToken | None = None
+        self._earlier: tuple[Beginning, ...] = ()
         self.tokens = tokens
         self.verdicts = verdicts
         self.counters = counters
@@ -146,11 +154,21 @@ class Plan:
         plan.strip = 0
         return plan
 
-    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
-        """Return what no log line about this connection may show."""
-        if token is not self._hidden_for:
+    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...] | None:
+        """Return what no log line about this connection may show: secrets, this token, what earlier ones began with.
+
+        An application may have got an earlier one from the upstream, and it may be good for a while.
+        """
+        last = self._hidden_for
+        if token is not last:
             self._hidden_for = token
-            self._hidden = self._own_secrets if token is None else (*self._own_secrets, token.value.reveal().encode())
+            if last is not None:
+                text = last.value.reveal().encode()[:_BEGINNING]
+                others = (each for each in self._earlier if each != text)
+                if len(text) == _BEGINNING:
+                    self._earlier = (Beginning(text), *others)[:_EARLIER]
+            current = () if token is None else (token.value.reveal().encode(),)
+            self._hidden = (*self._own_secrets, *current, *self._earlier)
         return self._hidden
 
 
@@ -176,15 +194,8 @@ class Passage(Plan):
         super().__init__(connection, origins, None, None, counters, ambient, via=via, named=named)
         self.strip = len(prefix)
 
-    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
-        """Return every secret that is alive: the application may have put any of them into the path."""
-        del token
-        return all_hidden()
-
-
-def all_hidden() -> tuple[bytes, ...]:
-    """Return every secret that is alive: what the line of a request that no connection claims may not show."""
-    return _worth_hiding(living())
+    def hidden(self, token: AccessToken | None) -> None:
+        """Hide every secret that is alive: the application may have put any of them into the path."""
 
 
 def _secrets(connection: Connection) -> tuple[bytes, ...]:
@@ -196,5 +207,4 @@ def _secrets(connection: Connection) -> tuple[bytes, ...]:
 
 
 def _worth_hiding(secrets: Iterable[Secret]) -> tuple[bytes, ...]:
-    # Shorter ones would shred the log without hiding anything.
-    return tuple(text for text in (secret.reveal().encode() for secret in secrets) if len(text) >= 8)
+    return tuple(text for text in (secret.reveal().encode() for secret in secrets) if len(text) >= SHORTEST)

@@ -49,11 +49,18 @@ class ProcessCounters:
     store_errors: dict[str, int] = field(default_factory=dict)
 
 
+class Beginning(bytes):
+    """The first bytes of a token that has been replaced: no line may show what begins so, and the rest is forgotten."""
+
+    __slots__ = ()
+
+
 class ExchangeRecord:
     """One downstream request from its head to its end; times are monotonic seconds, sizes are body bytes.
 
     `status` 499 stands for a client that left before the response began. `secrets` is what the line about this exchange
-    must not show: those of its connection. `ended_at` is for whoever writes the line: wall time in seconds.
+    must not show: those of its connection, or None: any secret that is alive. `ended_at` is for whoever writes the
+    line: wall time in seconds.
     """
 
     __slots__ = (
@@ -74,7 +81,7 @@ class ExchangeRecord:
         self.bytes_in = 0
         self.bytes_out = 0
         self.request_id = ""
-        self.secrets: tuple[bytes, ...] = ()
+        self.secrets: tuple[bytes, ...] | None = ()
         self.ended_at = 0.0
 
     @property

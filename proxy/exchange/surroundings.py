@@ -7,7 +7,6 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.flow import Exchange
-from proxy.exchange.plan import all_hidden
 from proxy.exchange.pressure import Pressure, TurnedAway
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
 
@@ -31,7 +30,7 @@ class Claimant(Protocol):
         """Where it counts."""
         ...
 
-    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...]:
+    def hidden(self, token: AccessToken | None) -> tuple[bytes, ...] | None:
         """Return what no log line about it may show."""
         ...
 
@@ -113,7 +112,7 @@ class Surroundings:
         record.request_id = self._new_id()
         if self.recorder is not None:
             if head is not None:
-                record.secrets = all_hidden()
+                record.secrets = None
             self.recorder.record(record)
         return record.request_id
 

@@ -5,22 +5,24 @@ A word on length: asyncio's callbacks and the exchange's port `Client` are two v
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange.connect import Connect
 from proxy.exchange.plan import Plan
-from proxy.inbound.demands import check_demands, ends_here, late_body, late_head, nothing_more, own_answer
+from proxy.inbound.demands import CONNECTED, check_demands, ends_here, late_body, late_head, nothing_more, own_answer
 from proxy.inbound.peer_socket import reset, was_reset
 from proxy.inbound.rules import Page, Peer
 from proxy.problem import PROBLEMS
-from proxy.wire.framing import NoBody, request_body
+from proxy.wire.framing import NO_BODY, request_body
+from proxy.wire.reader import Reader
 from proxy.wire.request import parse_request
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.exchange.flow import Exchange
     from proxy.exchange.stream import TunnelEnd
     from proxy.inbound.listener import Listener
@@ -31,11 +33,9 @@ if TYPE_CHECKING:
 _AHEAD_MAX: Final = 64 * 1024  # bytes of later requests that are read while one is under way
 _LINGER: Final = 1.0  # seconds: time for an answer to be read before a reset could destroy it
 _LOOK: Final = 1.0  # seconds: how often a stream that is not read is asked whether its client is still there
-_EMPTY: Final = NoBody()
-_CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Reader):
     """One stream from an application; fills the exchange's port `Client`.
 
     `deadline` is for the sweep: a head that drips, a body that stalls, an idle stream, a client that does not read.
@@ -55,7 +55,7 @@ class Downstream(asyncio.Protocol):
         self._rules: Rules = listener.rules if rules is None else rules
         self._has_own_rules = rules is not None
         self._ahead = b""
-        self._body: Body = _EMPTY
+        self._body: Body = NO_BODY
         self._exchange: Exchange | Connect | None = None
         self._tunnel: TunnelEnd | None = None
         self._ended = False
@@ -67,7 +67,7 @@ class Downstream(asyncio.Protocol):
         self._write_blocked = False
         self.deadline = NEVER
 
-    # asyncio.Protocol
+    # Reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A stream was accepted."""
@@ -246,7 +246,7 @@ class Downstream(asyncio.Protocol):
         listener = self._listener
         rules = self._rules
         fields = head.fields
-        body: Body = _EMPTY
+        body: Body = NO_BODY
         self._body = body
         piece = b""
         if not fields.ordinary and head.has_body and head.method != b"CONNECT":
@@ -306,7 +306,7 @@ class Downstream(asyncio.Protocol):
             return b""
         protocol = interceptor.protocol(self._listener, found)
         surroundings.record_own(200, head)
-        self.send(_CONNECTED)
+        self.send(CONNECTED)
         data = self.hand_over(protocol) + data
         if data:
             protocol.data_received(data)
@@ -316,7 +316,7 @@ class Downstream(asyncio.Protocol):
         try:
             piece, rest = self._body.feed(data)
         except Refusal as refusal:
-            self._body = _EMPTY
+            self._body = NO_BODY
             exchange.spoilt(refusal)
             if self._exchange is None and not self._lingering:
                 self._close_gracefully()
@@ -389,7 +389,7 @@ class Downstream(asyncio.Protocol):
             self._listener.surroundings.loop.call_soon(tunnel.from_client, b"")
         return early
 
-    def hand_over(self, protocol: asyncio.Protocol) -> bytes:
+    def hand_over(self, protocol: Reader) -> bytes:
         """Let `protocol` have the stream, which is none of ours any more; returns the bytes that are here already."""
         early, self._ahead = self._ahead, b""
         self._lingering = True

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from proxy.wire.request import RequestFields, RequestHead
 
 _HOPS_DIGITS: Final = 18  # as many as a length may have; Python refuses to read thousands of them
+CONNECTED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _NOTHING: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _NOTHING_CLOSE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CHALLENGES: Final = {"listener_auth_required": "WWW-Authenticate", "proxy_auth_required": "Proxy-Authenticate"}

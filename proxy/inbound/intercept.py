@@ -6,7 +6,6 @@ and 13 KiB instead of 46 for an idle stream.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from proxy.inbound.connection import Downstream
 from proxy.inbound.inside import InsideRules
 from proxy.problem import PROBLEMS, answer
+from proxy.wire.reader import Reader
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from proxy.ca.leaves import Leaves
@@ -62,7 +63,7 @@ class Interception:
             self._tell(host)
 
 
-class Intercepted(asyncio.Protocol):
+class Intercepted(Reader):
     """One stream: the protocol of the socket's transport, and the transport of the `Downstream` inside.
 
     That one is there from the beginning, since deadlines and the end of the listener hold for the handshake, too.
@@ -92,7 +93,7 @@ class Intercepted(asyncio.Protocol):
         self._mute = False  # we said that nothing more comes
         self._inside = Downstream(listener, InsideRules(lambda: cast("ForwardRules", listener.rules), crossing))
 
-    # asyncio.Protocol, towards the socket
+    # Reader, towards the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the stream over."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.settings import UnixBind
+from proxy.errors import Refusal
+from proxy.exchange.pressure import NO_MEMORY
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.inbound.tls import Exchangeable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.wire.sweep import Sweep
 
 _BACKLOG = 1024
+TOO_MANY: Final = Refusal(PROBLEMS["overloaded"], "limits.connections are open", retry_after=1)
 
 
 class StreamCount:
@@ -31,11 +34,12 @@ class StreamCount:
     `accepted` is how many there have been.
     """
 
-    __slots__ = ("accepted", "limit", "open", "told")
+    __slots__ = ("accepted", "limit", "open", "open_when_full", "told")
 
     def __init__(self, limit: int, told: int) -> None:
         self.limit = limit
         self.told = told
+        self.open_when_full: int | None = None
         self.open = 0
         self.accepted = 0
 
@@ -127,21 +131,34 @@ class Listener:
     # What its streams tell
 
     def opened(self, stream: Downstream) -> None:
-        """A stream was accepted; one too many is told so and closed.
+        """A stream was accepted; one too many is told so and closed, and when memory is full each is one too many.
 
         Who is told takes a moment to leave, and keeps a file descriptor meanwhile: of a flood only some are told.
         """
         self._streams.add(stream)
         self._sweep.members.add(stream)
-        self._count.accepted += 1
-        self._count.open += 1
-        if self._count.open > self._count.limit + self._count.told:
+        count = self._count
+        count.accepted += 1
+        count.open += 1
+        limit, refusal = count.limit, TOO_MANY
+        if not self.surroundings.full:
+            count.open_when_full = None
+        elif count.open_when_full is None:
+            count.open_when_full = count.open - 1
+        if count.open_when_full is not None and count.open_when_full < limit:
+            limit, refusal = count.open_when_full, NO_MEMORY
+        if count.open > limit + count.told:
             stream.cut()
-        elif self._count.open > self._count.limit:
-            problem = PROBLEMS["overloaded"]
-            request_id = self.surroundings.record_unmatched(problem, None)
+        elif count.open > limit:
+            request_id = self.surroundings.record_unmatched(refusal.problem, None)
             stream.turn_away(
-                answer(problem, "limits.connections are open", request_id=request_id, retry_after=1, close=True)
+                answer(
+                    refusal.problem,
+                    refusal.detail,
+                    request_id=request_id,
+                    retry_after=refusal.retry_after,
+                    close=True,
+                )
             )
 
     def closed(self, stream: Downstream) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
-
     from proxy.exchange.connect import RawStreams
     from proxy.exchange.plan import Plan
     from proxy.inbound.listener import Listener
+    from proxy.wire.reader import Reader
     from proxy.wire.request import RequestHead
 
 
@@ -63,7 +62,7 @@ class Interceptor(Protocol):
         """Whether a certificate for this host can be had."""
         ...
 
-    def protocol(self, listener: Listener, crossing: Crossing) -> asyncio.Protocol:
+    def protocol(self, listener: Listener, crossing: Crossing) -> Reader:
         """Return what takes the stream over once the client was told that it is connected."""
         ...
 

@@ -13,7 +13,7 @@ from proxy.definitions.json_path import MISSING, Path, compile_path
 from proxy.oauth.content import ContentError, decoded, document, text
 from proxy.oauth.expiry import http_date, lifetime, retry_after
 from proxy.oauth.failure import Failure, Outcome, Remedy
-from proxy.secret import Secret
+from proxy.secret import Secret, Unprinted
 
 if TYPE_CHECKING:
     from proxy.definitions.models import IClient
@@ -223,7 +223,7 @@ def _others(members: Mapping[str, object], iclient: IClient) -> Mapping[str, obj
     others: object = members
     for path in (iclient.access_token_path, iclient.refresh_token_path):
         others = _without(others, compile_path(path))
-    return others if isinstance(others, Mapping) else {}
+    return Unprinted(others if isinstance(others, Mapping) else {})
 
 
 def _without(document: object, path: Path) -> object:

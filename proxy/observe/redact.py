@@ -12,20 +12,25 @@ import weakref
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
-from proxy.secret import living
+from proxy.secret import SHORTEST, living
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from proxy.secret import Secret
 
+    Found = list[tuple[int, int]]  # where it begins and ends
+    Look = Callable[[bytes], Found]
+
 MASK: Final = b"***"
-# Shorter secrets are words that occur anyway: masking them would shred the log and give them away.
-SHORTEST: Final = 8
+# Whoever quotes a secret may shorten it, and so do we with long texts: the first twelve characters are masked, too.
+SHORTENED: Final = 12
 # What URL libraries leave as it is: nothing, path separators, what `encodeURIComponent` leaves, sub-delimiters of
 # RFC 3986 §2.2.
 _LEFT_ALONE: Final = ("", "/", "!'()*", "!$'()*,/:;?@", "!$&'()*+,;=:@/?")
 _HEX_PAIR: Final = re.compile(r"%[0-9A-F]{2}")
+# A byte that somebody wrote as a code though nothing asks for it: `%63`, `%2563`, `\u0063`, `\x63`.
+_CODE: Final = re.compile(rb"(?:%(?:25)*|(?<!\\)\\+(?:u00|x))([0-9A-Fa-f]{2})")
 
 
 def forms(text: str) -> frozenset[bytes]:
@@ -57,6 +62,78 @@ def _base64(inner: bytes) -> Iterator[bytes]:
         yield text.translate(bytes.maketrans(b"+/", b"-_"))
 
 
+def masked(text: bytes, look: Look) -> bytes:
+    """Return `text` with `***` in place of what `look` finds, in the text itself or in what its codes stand for."""
+    found = look(text)
+    if b"%" in text or b"\\" in text:
+        plain, places = _decoded(text)
+        if places:
+            found = found + [(places[begin], places[end]) for begin, end in look(plain)]
+    return _cut(text, found)
+
+
+def look_for(spellings: Iterable[bytes], beginnings: Iterable[bytes] = ()) -> Look:
+    """Return what finds these spellings, also shortened ones; of `beginnings`, all that follows, too."""
+    known: dict[bytes, list[bytes]] = {}
+    for spelling in sorted(set(spellings), key=len, reverse=True):
+        known.setdefault(spelling[:SHORTENED], []).append(spelling)
+    first = tuple(beginnings)
+
+    def look(text: bytes) -> Found:
+        found: Found = [(at, len(text)) for beginning in first if (at := text.find(beginning)) >= 0]
+        for beginning, whole in known.items():
+            at = text.find(beginning)
+            while at >= 0:
+                found.append((at, at + max(_same(text, at, spelling) for spelling in whole)))
+                at = text.find(beginning, at + 1)
+        return found
+
+    return look
+
+
+def _same(text: bytes, at: int, spelling: bytes) -> int:
+    """Return how many bytes of the spelling stand in the text from `at` on."""
+    if text.startswith(spelling, at):
+        return len(spelling)
+    length = 0
+    for ours, theirs in zip(spelling, text[at : at + len(spelling)], strict=False):
+        if ours != theirs:
+            break
+        length += 1
+    return length
+
+
+def _cut(text: bytes, found: Found) -> bytes:
+    """Put a mask in the place of each of these stretches; what overlaps gets one."""
+    if not found:
+        return text
+    pieces = []
+    at = 0
+    masked_to = -1
+    for begin, end in sorted(found):
+        if begin >= masked_to:
+            pieces += [text[at:begin], MASK]
+        masked_to = at = max(end, masked_to)
+    return b"".join((*pieces, text[at:]))
+
+
+def _decoded(text: bytes) -> tuple[bytes, list[int]]:
+    """Return the text with its codes as the bytes that they stand for, and where each of these began; none: no code."""
+    plain = bytearray()
+    places: list[int] = []
+    at = 0
+    for code in _CODE.finditer(text):
+        plain += text[at : code.start()]
+        plain.append(int(code[1], 16))
+        places.extend(range(at, code.start() + 1))
+        at = code.end()
+    if not at:
+        return text, []
+    plain += text[at:]
+    places.extend(range(at, len(text) + 1))
+    return bytes(plain), places
+
+
 class Redactor:
     """Replaces every living secret in a line.
 
@@ -72,22 +149,31 @@ class Redactor:
         self._added = 0
 
     def __call__(self, line: bytes) -> bytes:
-        """Return `line` with `***` where a secret stood."""
+        """Return `line` with `***` where a secret stood, or the beginning of one."""
         self._learn()
+        return masked(line, self._look)
+
+    def _look(self, line: bytes) -> Found:
         starts = self._starts
-        windows = (line[i : i + SHORTEST] for i in range(len(line) - SHORTEST + 1))
+        windows = [line[i : i + SHORTEST] for i in range(len(line) - SHORTEST + 1)]
         if starts.keys().isdisjoint(windows):
-            return line
-        suspects = {
-            id(secret): secret
-            for i in range(len(line))
-            for ref in starts.get(line[i : i + SHORTEST], ())
-            if (secret := ref()) is not None
-        }
-        found = {form for secret in suspects.values() for form in forms(secret.reveal())}
-        for form in sorted(found, key=len, reverse=True):
-            line = line.replace(form, MASK)
-        return line
+            return []
+        found: Found = []
+        spellings: dict[int, frozenset[bytes]] = {}
+        for at, window in enumerate(windows):
+            for ref in starts.get(window, ()):
+                secret = ref()
+                if secret is None:
+                    continue
+                if id(secret) not in spellings:
+                    spellings[id(secret)] = forms(secret.reveal())
+                lengths = [
+                    (_same(line, at, form), len(form)) for form in spellings[id(secret)] if form.startswith(window)
+                ]
+                length = max((same for same, whole in lengths if same >= min(whole, SHORTENED)), default=0)
+                if length:
+                    found.append((at, at + length))
+        return found
 
     def _learn(self) -> None:
         alive = 0
@@ -108,5 +194,5 @@ class Redactor:
     def _add(self, secret: Secret) -> None:
         self._added += 1
         ref = self._known[id(secret)] = weakref.ref(secret)
-        for form in forms(secret.reveal()):
-            self._starts.setdefault(form[:SHORTEST], []).append(ref)
+        for start in {form[:SHORTEST] for form in forms(secret.reveal())}:
+            self._starts.setdefault(start, []).append(ref)

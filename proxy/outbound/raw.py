@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.outbound.dial import reach
+from proxy.wire.reader import Reader
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 _WRITE_HIGH: Final = 64 * 1024  # bytes that may wait for a peer, as towards applications
 
 
-class RawStream(asyncio.Protocol):
+class RawStream(Reader):
     """One stream to a destination; fills the port `TunnelStream`. `deadline` is for the sweep."""
 
     __slots__ = (
@@ -43,7 +44,7 @@ class RawStream(asyncio.Protocol):
         self._lost = False
         self.deadline = NEVER
 
-    # asyncio.Protocol
+    # Reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The destination has accepted."""

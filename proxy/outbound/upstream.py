@@ -6,7 +6,6 @@ each half of a file would have to reach into the other.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import select
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
-from proxy.wire.framing import ChunkedBody, CountedBody, NoBody, UntilCloseBody
+from proxy.wire.framing import NO_BODY, ChunkedBody, CountedBody, UntilCloseBody
+from proxy.wire.reader import Reader
 from proxy.wire.response import parse_response
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
 
     from proxy.exchange.stream import TunnelEnd, Uploader
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
 
 _PROTOCOL_ERROR: Final = PROBLEMS["upstream_protocol_error"]
 _RESET: Final = PROBLEMS["upstream_reset"]
-_EMPTY: Final = NoBody()
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Reader):
     """One stream; fills the exchange's port `Stream`. `deadline` is for the sweep."""
 
     __slots__ = (
@@ -68,7 +68,7 @@ class Upstream(asyncio.Protocol):
         self._handshake = handshake
         self._consumer: Uploader | None = None
         self._tunnel: TunnelEnd | None = None
-        self._body: Body = _EMPTY
+        self._body: Body = NO_BODY
         self._buffer = b""
         self._complete = True
         self._decode = False
@@ -82,7 +82,7 @@ class Upstream(asyncio.Protocol):
         self.deadline = NEVER
         self.owner: object | None = None
 
-    # asyncio.Protocol
+    # Reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is up; TLS begins, if there is any."""
@@ -333,7 +333,7 @@ class Upstream(asyncio.Protocol):
                 consumer.response(head, data, done=True)
                 return
             if self._head_only or head.status in (204, 304):
-                self._body = _EMPTY
+                self._body = NO_BODY
             elif fields.chunked:
                 self._body = ChunkedBody(_PROTOCOL_ERROR, decode=self._decode, trailers=self._trailers)
             elif fields.content_length >= 0:

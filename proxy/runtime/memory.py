@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # process, more with many streams, but never more than a fiftieth of the time.
 _PAUSE: Final = 1.0
 _PAUSE_TIMES: Final = 50
+_GROWN: Final = 1.0  # seconds until an exchange has come to what it will, also on a busy machine
 _STAYS: Final = 1.0  # seconds before it becomes less: that bounds the log lines, too
 # Seconds from one look to the next: as many as it takes to reach the upper mark at the fastest pace that was seen, some
 # 2,000 new streams a second whose clients read nothing. A look costs 6 µs, near the marks 25.
@@ -45,7 +46,8 @@ class MemoryWatch:
         self._again_at = 0.0
         self._pressure = Pressure.NONE
         self._changed_at = 0.0
-        self._in_flight = 0
+        self._before = self._counted = 0
+        self._counted_at = 0.0
         self._limit: int | None = None
         self._limit_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -69,7 +71,7 @@ class MemoryWatch:
                 self._change(Pressure.NONE, 0, 0)
                 return SELDOM
             used = self._used(limit)
-            young = self._begun_since()
+            young = self._young()
             pressure = pressure_after(self._pressure, used, limit, young=young)
             if pressure and monotonic() >= self._again_at:
                 begun = monotonic()
@@ -90,10 +92,12 @@ class MemoryWatch:
             self._limit, self._limit_until = self._cgroup.limit(), monotonic() + SELDOM
         return self._limit
 
-    def _begun_since(self) -> int:
-        """Return how many exchanges more are under way than at the last look."""
-        before, self._in_flight = self._in_flight, self._surroundings.counters.in_flight
-        return max(0, self._in_flight - before)
+    def _young(self) -> int:
+        """Return how many exchanges more are under way than one or two seconds ago: these may still grow."""
+        in_flight, now = self._surroundings.counters.in_flight, monotonic()
+        if now - self._counted_at >= _GROWN:
+            self._counted_at, self._before, self._counted = now, self._counted, in_flight
+        return max(0, in_flight - self._before)
 
     def _used(self, limit: int) -> int:
         charged = self._cgroup.charged()

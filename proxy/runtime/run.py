@@ -18,11 +18,13 @@ import structlog
 from proxy.clock import SystemClock
 from proxy.definitions.load import load
 from proxy.definitions.notation.footprint import Footprint
+from proxy.definitions.notation.sealed import KEY
 from proxy.observe.logging import configure
 from proxy.observe.traces import spans
 from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.cgroup import ROOT, open_cgroup
+from proxy.runtime.environment import Environment, forget
 from proxy.runtime.service import Service
 from proxy.runtime.stores import forgotten, open_stores
 from proxy.runtime.watch import Watch
@@ -42,6 +44,10 @@ _SPREAD: Final = 0.8
 _SPREAD_MIN: Final = 0.25
 # Kubernetes tells every container where its API server is (Service environment variables).
 _API_SERVER: Final = "KUBERNETES_SERVICE_HOST"
+# Variables that are secrets whether definitions name them or not.
+_KEYS: Final = (KEY, "ICLIENT_PROXY_ADMIN_TOKEN")
+# Where OpenTelemetry's SDK, and nothing else, looks for the credential of the collector.
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 # Parameters of mallopt, as its page numbers them.
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
@@ -61,7 +67,8 @@ def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
     if os.getpid() == 1:
         # Process 1 of a container inherits what others leave behind (probes that fork), for the kernel to bury.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    environ = dict(os.environ)  # reloads see what the start saw
+    environ = Environment(os.environ)  # reloads see what the start saw
+    forget(_KEYS, os.environ)
     clock = SystemClock()
 
     watch = Watch(paths)
@@ -69,9 +76,11 @@ def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
     def read() -> Loaded:
         footprint = Footprint()
         try:
-            return load(paths, environ, clock, footprint=footprint)
+            found = load(paths, environ, clock, footprint=footprint)
         finally:
             watch.take(footprint)  # that of a fault, too: the same content is not tried again
+        forget(found.variables, os.environ)
+        return found
 
     loaded = read()
     _raise_descriptor_limit()
@@ -79,6 +88,7 @@ def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
     logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
     try:
         with spans(environ, clock, logs.access) as sent, asyncio.Runner(loop_factory=_new_loop) as runner:
+            forget(_HEADERS, os.environ)  # whoever sends spans has read them
             recorder = logs.access if sent is None else sent
             runner.run(
                 _serve(loaded, read, clock, recorder, sent, watch, hung_up, environ.get(_API_SERVER), cgroups, logs)

@@ -19,6 +19,7 @@ from proxy.exchange.pressure import Pressure
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
+from proxy.observe.redact import Redactor
 from proxy.runtime.authorizations import BrowserAuthorizations
 from proxy.runtime.memory import MemoryWatch, give_back_heap
 from proxy.runtime.operations import RunningProxy
@@ -83,6 +84,7 @@ class Service:
         self._watcher = Watcher(watch, self.reload, lambda: self._turns.is_busy)
         self._admin_at: tuple[str, int] | None = None
         self._last_reload = LastReload(clock.wall())
+        self._redact = Redactor()
         self._log = structlog.get_logger()
         self._operations = RunningProxy(
             lambda: self._assembly.parts,
@@ -226,7 +228,9 @@ class Service:
                 self._applied(outcome, milliseconds)
             case Rejected(reasons=reasons):
                 self._last_reload.successful = False
-                faults = "; ".join(reasons)
+                # They go to whoever asked, too; what serves now is known, in whatever place somebody wrote it.
+                outcome = Rejected(tuple(self._redact(reason.encode()).decode() for reason in reasons))
+                faults = "; ".join(outcome.reasons)
                 self._log.error("reload", outcome="rejected", count=len(reasons), faults=faults, ms=milliseconds)
             case _:
                 assert_never(outcome)

@@ -15,6 +15,7 @@ from proxy.oauth.device import Device, device_authorization, device_token, read_
 from proxy.oauth.failure import Failure
 from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.oauth.response import Issued
+from proxy.secret import Unprinted
 from proxy.tokens.correspondence import Correspondent
 from proxy.tokens.counters import counters
 from proxy.tokens.course import Course
@@ -164,7 +165,7 @@ class Issuer:
 
     async def redeem(self, authorization: Authorization, callback: dict[str, str]) -> Renewal:
         """Redeem an authorization code (RFC 6749 §4.1.3): once, whatever comes of it, since codes are single use."""
-        attempt = self._consent(Grant(callback=callback))
+        attempt = self._consent(Grant(callback=Unprinted(callback)))
         attempt.authorization = authorization
         override = self._iclient.access_token_request
         await self._tries.make(attempt, "authorization_code", requests.own_grant, override, once=True)

@@ -59,6 +59,9 @@ class NoBody:
         return True
 
 
+NO_BODY: Final = NoBody()  # it has no state, so one does for all messages
+
+
 class CountedBody:
     """A body of `Content-Length` bytes."""
 
@@ -234,7 +237,7 @@ def request_body(fields: RequestFields) -> Body:
     """Return the scanner of what follows a request head; bad framing is 400."""
     if fields.chunked:
         return ChunkedBody(PROBLEMS["bad_request"])
-    return CountedBody(fields.content_length) if fields.content_length > 0 else NoBody()
+    return CountedBody(fields.content_length) if fields.content_length > 0 else NO_BODY
 
 
 class _Where:

@@ -34,6 +34,7 @@ class Catalogue:
     mended: Mapping[str, str]
     without: Mapping[str, Mapping[str, str]]
     alone: Mapping[str, str]
+    beside: tuple[str, ...]
 
     @cached_property
     def sentences(self) -> dict[str, str]:
@@ -44,6 +45,12 @@ class Catalogue:
     def live(self) -> list[str]:
         """The numbers that a test has to show."""
         return [number for number in self.sentences if number not in self.struck]
+
+    def why_alone(self, test: str) -> str:
+        """Return why a test gets no good requests beside it; "" where it does."""
+        if not test.startswith(tuple(f"{folder}/" for folder in self.beside)):
+            return "its folder has none"
+        return reason(self.alone, test)
 
     def odd(self, numbers: Iterable[str]) -> dict[str, str]:
         """Return which of these can't be the mark of a test, and why."""
@@ -75,4 +82,5 @@ def catalogue() -> Catalogue:
         )
         for letter in LETTERS
     )
-    return Catalogue(groups, *(written.get(name, {}) for name in ("struck", "mended", "without", "alone")))
+    tables = (written[name] for name in ("struck", "mended", "without", "alone"))
+    return Catalogue(groups, *tables, tuple(written["beside"]["folders"]))

@@ -43,7 +43,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.user_properties.append(("cases", numbers))
     known = catalogue()
     without = {invariant for invariant, reasons in known.without.items() if reason(reasons, item.nodeid)}
-    seen.begin(item.nodeid, reason(known.alone, item.nodeid), without)
+    seen.begin(item.nodeid, known.why_alone(item.nodeid), without)
 
 
 @pytest.hookimpl(wrapper=True)

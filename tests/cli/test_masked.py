@@ -10,7 +10,7 @@ import pytest
 from proxy.cli.failures import UsageError
 from proxy.cli.masked import token_requests
 from proxy.cli.routes import local_url, owner, target
-from proxy.definitions.keys.signing_keys import SigningKey
+from proxy.definitions.keys.signing_keys import shared_key
 from proxy.definitions.models import (
     Connection,
     Definitions,
@@ -118,7 +118,7 @@ def test_what_only_a_token_answer_knows_is_masked_too():
 def test_an_assertion_is_shown_by_its_claims():
     jwt = Jwt(
         algorithm="HS256",
-        key=SigningKey(identity=Secret("k"), shared=b"canary-key-of-thirty-two-bytes-00"),
+        key=shared_key(Secret("canary-key-of-thirty-two-bytes-00"), base64=False),
         payload=TemplateMap((("sub", compile_template("{{{connection.username}}}")),)),
     )
 

@@ -81,7 +81,8 @@ async def test_what_there_is_not_ends_with_2(arguments, said, tmp_path):
 def test_the_definition_that_show_prints_is_one(name, tmp_path):
     lines = definition(described(preset(name)))
     (tmp_path / "f.yaml").write_text("\n".join(lines))
-    secrets = {"CLIENT_SECRET": "c", "PASSWORD": "p", "SAML_ASSERTION": "a", "PRIVATE_KEY": ENVIRON["KEY"]}
+    secrets = dict.fromkeys(("CLIENT_SECRET", "PASSWORD", "SAML_ASSERTION"), "canary-value")
+    secrets["PRIVATE_KEY"] = ENVIRON["KEY"]
 
     loaded = load([tmp_path / "f.yaml"], secrets)
 

@@ -11,7 +11,7 @@ from proxy.cli import schema as schema_command
 from proxy.definitions.schema import schema_text
 from tests.definitions.written import ONE, write
 
-WARNED = "allow_inline_secrets: true\n" + ONE.replace("{env: SECRET}", "canary")
+WARNED = "allow_inline_secrets: true\n" + ONE.replace("{env: SECRET}", "canary-inline")
 WRONG = "via: sometimes\n" + ONE.replace("my-app", "1e3").replace(
     "acme:\n    base_url", "acme:\n    requird: 1\n    base_url"
 )
@@ -19,7 +19,7 @@ WRONG = "via: sometimes\n" + ONE.replace("my-app", "1e3").replace(
 
 @pytest.fixture
 def invoke(folder, monkeypatch):
-    monkeypatch.setenv("SECRET", "canary")
+    monkeypatch.setenv("SECRET", "canary-value")
     app = typer.Typer()
     app.command("check")(check_command.check)
     app.command("schema")(schema_command.schema)

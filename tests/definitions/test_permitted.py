@@ -261,3 +261,12 @@ def test_a_fault_names_what_there_is_or_that_there_is_nothing():
 
     assert none.endswith("there are no connection.settings")
     assert many.endswith("connection.params has " + ", ".join(f"p{number:02d}" for number in range(12)))
+
+
+def test_what_a_key_depends_on_is_that_path_alone():
+    assert codes("iclient.name", Place.REDIRECT_URL) == []
+    assert codes("connection.name", Place.BASE_URL) == []
+    assert codes("iclient.name", Place.CLIENT_ID) == []
+    assert codes("iclient.name", Place.JWT) == []
+    assert codes("iclient.redirect_url", Place.TOKEN_REQUEST, {"iclient": {"name": "acme"}}) == []
+    assert codes("iclient.client_id", Place.TOKEN_REQUEST, {"iclient": {"name": "acme"}}) == ["placeholder_unresolved"]

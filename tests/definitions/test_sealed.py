@@ -1,14 +1,17 @@
 """Sealed values: what seals and opens them, and what the loader says when it can't."""
 
 import base64
+import hashlib
 import os
+import re
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.sealing import SEALED, Keyring, SealError, key_id, new_key
-from proxy.secret import Secret
+from proxy.secret import Secret, living
 from tests.definitions.written import ONE, connection, said
 
 OLD = base64.b64encode(b"o" * 32).decode()
@@ -106,3 +109,74 @@ def test_what_can_not_be_opened_is_a_fault_that_says_what_to_do(folder, cut, env
     assert line.startswith(f"{code} f.yaml:8:7: connections.acme.iclient.client_secret: ")
     assert message in line
     assert "canary" not in line
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , \n,"])
+def test_without_a_key_nothing_is_opened_and_the_code_says_so(text):
+    with pytest.raises(SealError) as raised:
+        Keyring(text)
+
+    assert (raised.value.code, str(raised.value)) == ("sealed_key_missing", raised.value.message)
+
+
+@pytest.mark.parametrize("cut", ["x", "k" * 42, "k" * 44, "*" * 43, "ключ", base64.b64encode(b"k" * 31).decode()])
+def test_each_key_has_32_bytes_of_base64_and_the_message_says_which_has_not(cut):
+    good = base64.b64encode(b"g" * 32).decode()
+
+    for text, number in ((cut, 1), (f"{good}, {cut}", 2)):
+        with pytest.raises(SealError) as raised:
+            Keyring(text)
+        assert raised.value.code == "sealed_key_invalid"
+        assert f"key {number} " in raised.value.message
+        assert cut not in raised.value.message or len(cut) == 1
+
+
+def test_sealed_text_is_opened_whole_or_not_at_all():
+    keys = Keyring(base64.b64encode(b"g" * 32).decode())
+    sealed = keys.seal("canary", "test", bytes)
+    head, identity, body = sealed.split(".")
+    data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+
+    def spelt(raw):
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    odd = [
+        f"{sealed} ", f" {sealed}", f"{sealed}\n", f"{sealed}=", sealed.upper(), f"{head}.{identity}.",
+        f"{identity}.{body}",
+        f"sealed-v2.{identity}.{body}", *(f"{head}.{identity}.{spelt(data[:cut])}" for cut in (0, 1, 11, 12,
+        15, 16, 27, 28)),
+        f"{head}.{identity}.{spelt(data + b'x')}", f"{head}.{identity}.{body[:1]}",
+    ]  # fmt: skip
+    for text in odd:
+        with pytest.raises(SealError) as raised:
+            keys.open(text, "test")
+        assert raised.value.code == "sealed_broken", text
+    with pytest.raises(SealError) as raised:
+        keys.open(f"{head}.00000000.{body}", "test")
+    assert raised.value.code == "sealed_key_unknown"
+    assert keys.open(sealed, "test") == "canary"
+
+
+def test_sealed_bytes_that_are_no_text_are_refused():
+    raw = b"g" * 32
+    keys = Keyring(base64.b64encode(raw).decode())
+    sealed = bytes(12) + AESGCM(raw).encrypt(bytes(12), b"\xff", f"sealed-v1\0{keys.first}\0test".encode())
+    body = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+    with pytest.raises(SealError) as raised:
+        keys.open(f"sealed-v1.{keys.first}.{body}", "test")
+    assert raised.value.code == "sealed_broken"
+
+
+def test_the_words_of_a_keyring_are_secrets_that_log_lines_are_cleaned_of():
+    word = base64.b64encode(b"h" * 32).decode()
+    keys = Keyring(word)
+
+    assert word in {secret.reveal() for secret in living()}
+    assert keys.ids == (keys.first,)
+    assert base64.b64decode(new_key(lambda count: b"n" * count)) == b"n" * 32
+
+
+def test_a_key_is_named_by_the_same_eight_digits_in_every_process():
+    assert re.fullmatch("[0-9a-f]{8}", key_id(b"g" * 32))
+    assert key_id(b"g" * 32) == hashlib.sha256(b"iclient-proxy key id\0" + b"g" * 32).hexdigest()[:8]

@@ -302,6 +302,7 @@ def test_loopback_is_known_by_addresses_and_names():
         ("http://domain.com:443/", "domain.com:443", None),
         ("https://[::1]/", "[::1]", "::1"),
         ("https://[::1]:80/", "[::1]:80", "::1"),
+        ("https://[2001:db8::a]/", "[2001:db8::a]", "2001:db8::a"),
         ("https://8.8.8.8/", "8.8.8.8", "8.8.8.8"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_link_that_leads_to_itself_is_unreadable(folder):
 
 @case("C-21")
 def test_a_file_of_ours_that_everyone_may_read_is_one_warning(folder):
-    put(folder, b"x", 0o644)
+    put(folder, b"canary-x", 0o644)
 
     (warning,) = loaded(folder, FROM_FILE).warnings
 
@@ -122,7 +122,7 @@ def test_a_file_of_ours_that_everyone_may_read_is_one_warning(folder):
 
 @case("C-21")
 def test_a_mounted_volume_may_be_readable_by_everyone(folder):
-    put(folder, b"x", 0o644).rename(folder / "acme")
+    put(folder, b"canary-x", 0o644).rename(folder / "acme")
     (folder / "secrets/..2026").mkdir()
     (folder / "acme").rename(folder / "secrets/..2026/acme")
     (folder / "secrets/..data").symlink_to("..2026")
@@ -207,3 +207,22 @@ def test_a_key_in_the_place_of_a_path_is_not_quoted(folder):
 
     assert lines[-1].startswith("secret_file_missing")
     assert not any("canary" in line for line in lines)
+
+
+@case("S-326")
+@pytest.mark.parametrize(("text", "warned"), [("a", True), ("test", True), ("1234567", True), ("12345678", False)])
+def test_a_short_secret_is_warned_of_by_its_place_and_never_by_its_text(folder, text, warned):
+    warnings = loaded(folder, ONE, {"SECRET": text}).warnings
+
+    assert [f"{warning.code} {warning}" for warning in warnings] == [
+        f"weak_secret {PLACE}: a secret of less than 8 characters is soon guessed, and the log is not searched for it"
+    ] * warned
+
+
+def test_a_secret_in_the_place_of_its_variable_is_not_quoted(folder):
+    (line,) = said(folder, ONE.replace("SECRET", "8F5nHoXdo6HCu88E+canary"))
+
+    assert line == (
+        f"secret_env_missing {PLACE}: "
+        "what stands here looks like no name of one, and such an environment variable is not set"
+    )

@@ -66,6 +66,7 @@ def test_the_line_is_made_once_for_a_token_and_anew_for_the_next():
         (b"/x?a&&b&;c&", b"/x?a&&b&;c&&access_token=%b"),
         (b"/x?a&&access_token=1&&", b"/x?a&access_token=%b"),
         (b"/x?access_token&a=1", b"/x?a=1&access_token=%b"),
+        (b"/x?access_tokenX", b"/x?access_tokenX&access_token=%b"),
         (b"/x?access_token;a=1", b"/x?a=1&access_token=%b"),
         (b"/x?access_token=1&a=bX", b"/x?a=bX&access_token=%b"),
         (b"/x?a;;b&access_token=1", b"/x?a;;b&access_token=%b"),
@@ -97,6 +98,8 @@ def test_a_plus_in_a_query_is_a_space():
         (b"/x?a=access_token", False),
         (b"/x?access_token_=1", False),
         (b"/x?ACCESS_TOKEN=1", False),
+        (b"/x?q=a?access_token=b", False),
+        (b"/x?access_tokenX", False),
     ],
 )
 def test_whether_the_parameter_is_there_already_is_known(target, occurs):

@@ -12,6 +12,11 @@ _KNOWN: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTION
 BODY: Final = b"served"
 
 
+def served(number: int) -> bytes:
+    """Return the response with this number."""
+    return b"HTTP/1.1 200 OK\r\nX-Serial: %d\r\nContent-Length: %d\r\n\r\n" % (number, len(BODY)) + BODY
+
+
 class Answering:
     """One stream's server: `take` what came, get what to send. Numbers come from `count`, which streams share."""
 
@@ -29,9 +34,8 @@ class Answering:
 
     def on_message_complete(self) -> None:
         self._count.append(len(self._count))
-        head_only = self._parser.get_method() == b"HEAD"
-        fields = b"X-Serial: %d\r\nContent-Length: %d" % (self._count[-1], len(BODY))
-        self._answers += b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n" + (b"" if head_only else BODY)
+        answer = served(self._count[-1])
+        self._answers += answer.removesuffix(BODY) if self._parser.get_method() == b"HEAD" else answer
         self._whole = True
 
     def take(self, data: bytes) -> bytes:

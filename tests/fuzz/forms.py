@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.fuzz import campaign, coverage, kept, memory, poison, sockets, splits
+from tests.fuzz import campaign, coverage, kept, memory, poison, poisoned, sockets, splits
 from tests.fuzz.campaign import Tally
 from tests.fuzz.mutators import spoilt
 from tests.fuzz.node import node
@@ -75,11 +75,12 @@ async def responses(folder: Path, bounds: Bounds, found: Path) -> list[Figure]:
 async def over_sockets(folder: Path, bounds: Bounds, found: Path) -> list[Figure]:
     """Mutants of requests, over sockets and to the real process."""
     async with node() as reader, sockets.crew(folder) as crew:
-        tally = crew.tally
+        tally, answered = crew.tally, Tally()
         for first, number in _chunks("sockets", bounds, tally):
-            await crew.run(reader, number, bounds.seed, first)
-    for violation in tally.violations:
-        _tell(f"{kept.write(found / 'broken', violation)}: {'; '.join(violation.faults)}")
+            await crew.run(reader, number * 3 // 4, bounds.seed, first)
+            _add(answered, await poisoned.run(crew, reader, number // 4, bounds.seed, first))
+    _keep_as_they_are(tally, found)
+    _keep_as_they_are(answered, found)
     return [
         Figure(
             f"{tally.mutants:,} mutants of requests over {sockets.WORKERS} streams at a time to the real process"
@@ -88,6 +89,10 @@ async def over_sockets(folder: Path, bounds: Bounds, found: Path) -> list[Figure
         ),
         Figure("of them: hostile requests forwarded", str(tally.hostile_forwarded), "0", not tally.hostile_forwarded),
         Figure("requests forwarded there; upstream streams read", _both(tally)),
+        Figure(
+            f"{answered.mutants:,} mutants of responses there ({answered.hostile:,} not beyond doubt): rules broken",
+            str(len(answered.violations)), "0", not answered.violations,
+        ),
     ]  # fmt: skip
 
 
@@ -134,6 +139,11 @@ def _on_seeds(name: str, bounds: Bounds) -> tuple[int, list[str]]:
         except Exception as error:  # noqa: BLE001 - whatever it is, it breaks the rule
             broke.append(f"{type(error).__name__}: {error}: {data!r}")
     return tried, broke
+
+
+def _keep_as_they_are(tally: Tally, found: Path) -> None:
+    for violation in tally.violations:
+        _tell(f"{kept.write(found / 'broken', violation)}: {'; '.join(violation.faults)}")
 
 
 def _both(tally: Tally) -> str:

@@ -34,7 +34,7 @@ HOSTS: Final = {name: b"127.0.0.1:%d" % port for name, port in PORTS.items()}
 LISTENS: Final = ("127.0.0.1", 4000)
 _FORWARD: Final = {"bind": "127.0.0.1:0", "unclaimed": "reject", "claimed_connect": "reject"}
 # No response of a mutant costs a token, but some have to be held back and read.
-_RULES: Final = [
+RULES: Final = [
     {"name": "never", "status": 498},
     {"name": "read", "status": [404, 413], "path": "error.code", "values": ["DEAD"]},
 ]
@@ -306,7 +306,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
 def _connection(name: str, tokens: TokenEndpoint) -> dict[str, Any]:
     return {
         "base_url": f"http://127.0.0.1:{PORTS[name]}",
-        "auth_errors": _RULES,
+        "auth_errors": RULES,
         "iclient": {
             "grant_type": "client_credentials", "token_url": tokens.url, "client_id": name,
             "client_secret": {"env": "CLIENT_SECRET"}, "valid_domains": [tokens.authority], "allow_insecure": True,

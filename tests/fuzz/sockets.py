@@ -12,10 +12,11 @@ import random
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.fuzz import mutators, verdict
+from tests.fuzz import mutators, poisoned, verdict
 from tests.fuzz.answering import Answering
 from tests.fuzz.campaign import Mutant, Tally, Violation, judged
-from tests.fuzz.memory import PORTS
+from tests.fuzz.memory import PORTS, RULES
+from tests.fuzz.poison import MARK
 from tests.fuzz.verdict import Heard, Outcome
 from tests.support.deadline import awaiting
 from tests.support.process import Process
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from tests.fuzz.campaign import Poison
     from tests.fuzz.node import Node
     from tests.fuzz.verdict import Shown
 
@@ -56,6 +58,7 @@ class _Stream(asyncio.Protocol):
     def __init__(self, server: _Server) -> None:
         self._server = server
         self._answering = Answering(server.worker.numbers)
+        self._poisoned: asyncio.Task[None] | None = None
         self.received = bytearray()
         self.ended = False
 
@@ -67,6 +70,12 @@ class _Stream(asyncio.Protocol):
         if not self.received:
             self._server.worker.used.append(self)
         self.received += data
+        armed = self._server.worker.armed
+        if armed is not None and MARK in data.partition(b"\r\n")[0]:
+            self._server.worker.armed = None
+            self._poisoned = asyncio.create_task(poisoned.answer(armed, self.transport), name="a hostile upstream")
+        if self._poisoned is not None and not data.startswith(b"GET /afterwards "):
+            return  # the head, or the body, of the request that the mutant answers
         answers = self._answering.take(data)
         if answers:
             self.transport.write(answers)
@@ -120,6 +129,7 @@ class Worker:
         self.number = number
         self.numbers: list[int] = []
         self.used: list[_Stream] = []
+        self.armed: Poison | None = None  # what answers the next request that asks for it
         self.changed = asyncio.Event()
         far = hashlib.sha256(b"%d" % number).hexdigest()[:6]  # no spoilt name of one worker is that of another
         self.servers = {name: _Server(self, name) for name in (f"a{far}", f"b{far}")}
@@ -244,6 +254,7 @@ def _definitions(servers: list[_Server], tokens: TokenEndpoint) -> dict[str, Any
         "connections": {
             server.name: {
                 "base_url": f"http://127.0.0.1:{server.port}",
+                "auth_errors": RULES,
                 "iclient": {
                     "grant_type": "client_credentials", "token_url": tokens.url, "client_id": server.name,
                     "client_secret": {"env": "CLIENT_SECRET"}, "valid_domains": [tokens.authority],

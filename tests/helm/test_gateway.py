@@ -141,9 +141,9 @@ def test_the_definitions_of_every_arrangement_pass_check(values, tmp_path):
     found = objects(values=values)
     key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     secrets = {
-        "gateway-iclient": {"client-secret": "canary", "gateway-token": "canary"},
+        "gateway-iclient": {"client-secret": "canary-of-a-secret", "gateway-token": "canary-of-a-secret"},
         "gateway-redis": {"url": "redis://127.0.0.1", "key": key},
-        "s": {"k": "canary"},
+        "s": {"k": "canary-of-a-secret"},
     }
     theirs = {"theirs": {"iclient-proxy.yaml": "log: {format: json}\n"}}
     config_maps = {one(found, "ConfigMap")["metadata"]["name"]: one(found, "ConfigMap")["data"], **theirs}
@@ -187,6 +187,13 @@ def test_a_pod_costs_what_is_promised_and_has_no_limit_of_cpu():
     container = proxy_of(pod_of(one(objects(values=GATEWAY), "Deployment")))
 
     assert container["resources"] == {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}}
+
+
+def test_its_user_is_a_number_and_it_can_write_nowhere():
+    context = proxy_of(pod_of(one(objects(values=GATEWAY), "Deployment")))["securityContext"]
+
+    assert (context["runAsUser"], context["runAsGroup"]) == (65532, 65532)
+    assert context["readOnlyRootFilesystem"] is True
 
 
 def test_a_pod_has_time_to_drain():

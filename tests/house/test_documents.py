@@ -50,7 +50,7 @@ def test_the_first_definition_of_the_readme_has_eight_lines_and_can_be_loaded(tm
     definition = blocks(README, "yaml")[0]
     (tmp_path / "iclient-proxy.yaml").write_text(definition)
 
-    loaded = load([tmp_path / "iclient-proxy.yaml"], {"ACME_SECRET": "canary"})
+    loaded = load([tmp_path / "iclient-proxy.yaml"], {"ACME_SECRET": "canary-secret"})
 
     assert len(definition.splitlines()) == 8
     assert [connection.name for connection in loaded.definitions.connections] == ["acme"]

@@ -30,7 +30,7 @@ GROUPS: Final = (
         (
             "tests/definitions/test_domains.py",
             "tests/definitions/test_url_refusals.py",
-            "tests/definitions/test_faults.py",
+            "tests/definitions/test_redirects.py",
             "tests/definitions/test_urls.py",
             "tests/definitions/test_permitted.py",
             "tests/definitions/test_placeholders.py",
@@ -59,6 +59,8 @@ GROUPS: Final = (
             "proxy/tokens/waiters.py",
         ),
         (
+            "tests/tokens/test_looking_at_a_life.py",
+            "tests/tokens/test_what_operators_hear.py",
             "tests/tokens/test_lifecycle.py",
             "tests/tokens/test_keeper.py",
             "tests/tokens/test_clocks.py",
@@ -85,7 +87,13 @@ GROUPS: Final = (
             "proxy/tokens/store/redis_records.py",
             "proxy/tokens/store/redis_turn.py",
         ),
-        ("tests/tokens/test_stores.py", "tests/tokens/test_redis.py", "tests/tokens/test_redis_names.py"),
+        (
+            "tests/definitions/test_sealed.py",
+            "tests/tokens/test_record.py",
+            "tests/tokens/test_stores.py",
+            "tests/tokens/test_redis.py",
+            "tests/tokens/test_redis_names.py",
+        ),
     ),
     Group(
         "callback",
@@ -104,6 +112,7 @@ GROUPS: Final = (
             "tests/admin/test_authorize.py",
             "tests/admin/test_cookies.py",
             "tests/admin/test_tickets.py",
+            "tests/oauth/test_callback_limits.py",
             "tests/oauth/test_redirect.py",
             "tests/oauth/test_authorize.py",
             "tests/runtime/test_authorizations.py",

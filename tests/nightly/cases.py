@@ -72,9 +72,11 @@ async def _round(told: Path, seed: int, places: Sequence[str]) -> dict[str, Any]
         sys.executable, "-m", "pytest", "-q", "-m", "case", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider",
         "--beside", str(seed), "--measure", "--tell", str(told), *places,
         cwd=_ROOT, env={**os.environ, "CI_REQUIRE_ALL": ""},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    await running.wait()
+    output, _ = await running.communicate()
+    # Of what failed: why.
+    sys.stderr.writelines(f"{line}\n" for line in output.decode().splitlines() if line.startswith(("E  ", "____")))
     content: dict[str, Any] = json.loads(await asyncio.to_thread(told.read_text))
     return content
 

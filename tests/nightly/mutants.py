@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from tests.support.figures import Figure
 
-_REQUESTS: Final = 750_000
-_RESPONSES: Final = 250_000
+_REQUESTS: Final = 850_000
+_RESPONSES: Final = 150_000
 _OVER_SOCKETS: Final = 50_000
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 1200.0
 # SOAK_RATE: on a machine that has other things to do.
 RATE: Final = float(os.environ.get("SOAK_RATE", "500"))
+_STREAMS: Final = 300  # as many as the applications of a pod may have
 SLOPE: Final = 1.0  # MiB in ten minutes
 _MIB: Final = 1 << 20
 _SAMPLES: Final = 240  # in a whole soak; at least one in five seconds
@@ -85,7 +86,7 @@ async def soak(folder: Path, seconds: float, rate: float, every: float, seed: in
         after.push_async_callback(process.stop)
         await process.until_listening("reverse", "forward", "admin")
         faults = Faults(world, process, folder, random.Random(seed))
-        load = Load([process.reverse], rate, _request, _is_good, streams=2000)
+        load = Load([process.reverse], rate, _request, _is_good, streams=_STREAMS)
         await _warmed(process, world, faults)
         before = await _sample(process)
         used = process.cpu_seconds()
@@ -177,6 +178,12 @@ def _kept(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     return samples[int(_WARM * len(samples)) :]
 
 
+def _sixths(samples: tuple[Sample, ...]) -> list[float]:
+    size = max(1, len(samples) // 6)
+    parts = [samples[begin : begin + size] for begin in range(0, size * 6, size)]
+    return [median(each.resident for each in part) / _MIB for part in parts if part]
+
+
 def _flat(what: str, seen: Seen, of: str) -> Figure:
     """Return the middle values of the first and the last third under load, and those at rest before and after."""
     kept = _kept(seen.samples) or seen.rest
@@ -212,6 +219,7 @@ def figures(seen: Seen) -> list[Figure]:
         Figure(f"resident memory in MiB: least, most; growth in ten minutes{'' if is_long else ' (too short to tell)'}",
                f"{min(resident):.1f}, {max(resident):.1f}; {grows:+.2f}", f"< {SLOPE:g}" if is_long else "",
                grows < SLOPE or not is_long),
+        Figure("of that, in each sixth of the time", ", ".join(f"{each:.1f}" for each in _sixths(seen.samples))),
         _flat("file descriptors", seen, "files"),
         _flat("threads", seen, "threads"),
         _flat("tasks", seen, "tasks"),

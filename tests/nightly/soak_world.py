@@ -25,6 +25,7 @@ _KEPT: Final = 60.0  # seconds for which a token past its end is remembered
 # that does other things: what has lain unread for that long was sent in time.
 _LEEWAY: Final = 1.0
 _BEAT: Final = 0.1
+_SERVING: Final = 0.5
 _LATE: Final = 10.0  # seconds for which it remembers how late it was
 
 PLANTED: Final[dict[bytes, Script]] = {
@@ -54,7 +55,7 @@ class World:
         self.version = b""  # of the definitions, as the last request of the changing connection told it
         self._ends: dict[str, float] = {}
         self._revoked: set[str] = set()
-        self._used: set[str] = set()
+        self._used: dict[str, float] = {}  # since when a token has served
         self._newest = ""
         self._late: deque[tuple[float, float]] = deque()
         self._latest = 0.0
@@ -86,8 +87,13 @@ class World:
 
     @property
     def newest_was_used(self) -> bool:
-        """Whether the newest token of the steady connection has served a request."""
-        return self._newest in self._used
+        """Whether the newest token of the steady connection has served for a while.
+
+        What was waiting for it has been answered by then: a request is sent again once, and who meets two refusals is
+        told so. That is another test.
+        """
+        since = self._used.get(self._newest)
+        return since is not None and asyncio.get_running_loop().time() > since + _SERVING + self._latest
 
     @property
     def is_well(self) -> bool:
@@ -111,7 +117,7 @@ class World:
         for token in [token for token, end in self._ends.items() if end + _KEPT < now]:
             del self._ends[token]
             self._revoked.discard(token)
-            self._used.discard(token)
+            self._used.pop(token, None)
 
     def definitions(self, version: str = "0") -> dict[str, Any]:
         """Return what the operator wrote; `version` is a header of the changing connection."""
@@ -180,7 +186,7 @@ class World:
             self.refused += 1
             await request.send(unauthorized())
             return
-        self._used.add(token)
+        self._used.setdefault(token, asyncio.get_running_loop().time())
         version = request.values(b"x-version")[0]
         if version != b"-":
             self.version = version

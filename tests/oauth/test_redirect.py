@@ -48,6 +48,7 @@ def test_a_redirect_url_that_is_written_is_rendered_for_its_connection():
         (AdminListener(), 7489, "http://127.0.0.1:7489"),
         (AdminListener(), None, None),
         (AdminListener(public_url="https://ops.example.com/under/"), 7489, "https://ops.example.com/under"),
+        (AdminListener(public_url="https://ops.example.com/X"), 7489, "https://ops.example.com/X"),
         (AdminListener(public_url="https://ops.example.com"), None, "https://ops.example.com"),
         (None, 7489, None),
     ],

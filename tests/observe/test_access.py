@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.exchange.record import ExchangeRecord
+from proxy.exchange.record import Beginning, ExchangeRecord
 from proxy.observe.access import BATCH, AccessLog
 from proxy.observe.render import console_line
 from tests.observe.lines import StoppedClock
@@ -112,6 +112,19 @@ def test_the_secrets_of_the_connection_do_not_stand_in_its_lines(path):
 
     assert b"canary" not in written
     assert b"***" in written
+
+
+@pytest.mark.parametrize("path", ["/x/{}/y", "/x/{}%2fy", '/"/{}', "/%"], ids=["plain", "code", "odd", "encoded"])
+def test_what_begins_like_an_earlier_token_does_not_stand_in_a_line(path):
+    earlier = "an-earlier-token-of-the-connection"
+    path = path.format(earlier) if "{" in path else "/" + "".join(f"%{ord(letter):02x}" for letter in earlier)
+    beginning = Beginning(earlier[:12].encode())
+
+    written = line(target=path.encode(), secrets=(b"the-token-of-now", beginning))
+
+    assert b"earlier" not in written
+    assert b"%65" not in written
+    assert json.loads(written)["path"].endswith("***")
 
 
 def test_a_line_for_a_terminal_holds_the_same_fields():

@@ -106,6 +106,7 @@ def test_no_spelling_is_short_enough_to_occur_by_chance(text):
 
 
 @pytest.mark.parametrize("text", ["", "a", "test", "1234567"])
+@pytest.mark.case("S-326")
 def test_short_secrets_are_left_alone_so_that_the_log_stays_readable(text):
     secret = Secret(text)
 
@@ -141,12 +142,12 @@ def test_secrets_are_learnt_when_they_are_born_and_forgotten_when_they_die():
 
 def test_after_a_thousand_renewals_the_living_token_is_known_and_the_dead_ones_are_not():
     redact = Redactor()
-    token = Secret("token-number-0-of-many")
+    token = Secret("0-is-the-number-of-the-token")
     for number in range(1000):
-        token = Secret(f"token-number-{number}-of-many")
+        token = Secret(f"{number}-is-the-number-of-the-token")
         redact(b"nothing in particular")
 
-    assert redact(b"token-number-998-of-many " + token.reveal().encode()) == b"token-number-998-of-many ***"
+    assert redact(b"998-is-the-number-of-the-token " + token.reveal().encode()) == b"998-is-the-number-of-the-token ***"
 
 
 def test_a_secret_that_stays_is_known_at_every_line_while_others_come_and_go():
@@ -205,3 +206,47 @@ def test_ten_thousand_renewals_leave_nothing_behind_though_tokens_are_made_where
         del token
 
     assert references() - before < 200
+
+
+UNUSUAL = {
+    "every letter percent-encoded": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "some letters percent-encoded": lambda text: "".join(
+        f"%{b:02x}" if b % 2 else chr(b) for b in text.encode("ascii")
+    ),
+    "percent-encoded twice": lambda text: "".join(f"%25{byte:02X}" for byte in text.encode()),
+    "percent-encoded three times": lambda text: "".join(f"%2525{byte:02X}" for byte in text.encode()),
+    "escaped as JSON needs not": lambda text: "".join(f"\\u{byte:04x}" for byte in text.encode("ascii")),
+    "escaped and escaped again": lambda text: "".join(f"\\\\u{byte:04x}" for byte in text.encode("ascii")),
+    "as a repr of bytes might be": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode("ascii")),
+}
+
+
+@pytest.mark.case("S-321")
+@pytest.mark.parametrize("spelling", UNUSUAL)
+@given(
+    text=st.text(
+        st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%\\"), min_size=8, max_size=40
+    )
+)
+def test_a_secret_leaves_a_line_in_spellings_that_nobody_needs(spelling, text):
+    secret = Secret(text)
+
+    cleaned = Redactor(lambda: [secret])(f"a%20b «{UNUSUAL[spelling](text)}» c%20d".encode())
+
+    assert cleaned == "a%20b «***» c%20d".encode()
+
+
+@given(text=SECRETS.filter(lambda text: len(text) > 12), kept=st.integers(12, 40))
+def test_a_secret_that_somebody_shortened_leaves_a_line_too(text, kept):
+    secret = Secret(text)
+    beginning = text.encode()[: max(12, min(kept, len(text.encode()) - 1))]
+
+    assert Redactor(lambda: [secret])(b"<" + beginning + b"\x00") == b"<***\x00"
+
+
+def test_what_only_begins_like_a_secret_stays():
+    secret = Secret("https://hooks.example.com/services/T0/B0")
+
+    cleaned = Redactor(lambda: [secret])(b"https://api.example.com/ https://hooks.example.com/services/T0/B0")
+
+    assert cleaned == b"https://api.example.com/ ***"

@@ -27,7 +27,7 @@ _PLAIN: Final = string.ascii_letters + string.digits
 _ODD: Final = "+/=&%\"\\ ~'<"
 _RUN: Final = re.compile(rb"[A-Za-z0-9]{%d,}" % GRAM)
 _PERCENT: Final = re.compile(rb"%(?:25)*([0-9A-Fa-f]{2})")
-_ESCAPE: Final = re.compile(rb"\\+(?:u00|x)([0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(rb"(?<!\\)\\+(?:u00|x)([0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Good:
 
     def p99(self) -> float:
         """Return milliseconds."""
-        return sorted(self.seconds)[len(self.seconds) * 99 // 100] * 1000
+        return sorted(self.seconds)[len(self.seconds) * 99 // 100] * 1000 if self.seconds else 0.0
 
     async def ask(self, client: Client, request: bytes) -> int:
         """Send one request and note what comes of it."""
@@ -69,7 +69,11 @@ class Good:
 
     async def ask_often(self, address: tuple[str, int], request: bytes, times: int, *, pause: float = 0.0) -> None:
         """Send so many requests on one stream."""
-        client = await Client.connect(address)
+        try:
+            client = await Client.connect(address)
+        except ConnectionError:
+            self.lost += times
+            return
         for _ in range(times):
             await self.ask(client, request)
             if pause:

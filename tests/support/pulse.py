@@ -1,8 +1,8 @@
 """How long the event loop of a process stands still at most, measured from outside: `python -m tests.support.pulse`.
 
-It asks for `/livez` on one stream every few milliseconds and takes off what either process only waited for a processor
-(proc_pid_schedstat: the time a thread was ready and did not run), so that a busy machine is not taken for a lag. When
-its input ends it prints the longest of them in seconds.
+It asks for `/livez` on one stream every few milliseconds and takes off what the threads of either process only waited
+for a processor (proc_pid_schedstat: the time that they were ready and did not run; one that waits so may hold what the
+loop needs), so that a busy machine is not taken for a lag. When its input ends it prints the longest one in seconds.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ class Pulse:
 
 
 def _waited(pid: str) -> float:
-    """Return how many seconds the main thread of a process has been ready and did not run."""
-    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    """Return how many seconds the threads of a process have been ready and did not run."""
+    waited = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            waited += int((thread / "schedstat").read_text().split()[1])
+    return waited / 1e9
 
 
 def _own() -> str:

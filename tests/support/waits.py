@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Wait = Callable[["Scene", str], Coroutine[None, None, bool]]
 
 # Everything is ready long before this, and the process stands still for longer.
-PATIENCE: Final = "2s"
-STILL: Final = 3.0
+PATIENCE: Final = 2.0
+STILL: Final = 1.5  # times as long
 _LIMITS: Final = ("head_timeout", "body_idle", "keep_alive", "write_idle", "token_wait", "token_connect", "token_total")
 _LARGE: Final = 4 << 20
 _REFUSED: Final = response(b'{"error": "dead", "why": "not any more"}', b"Content-Type: application/json")
@@ -170,13 +170,15 @@ WAITS: Final[dict[str, Wait]] = {
 _NO_EXCHANGE: Final = ("head", "next")  # a half head and an idle stream
 
 
-async def stand_still(folder: Path, copies: int = 1) -> tuple[dict[str, list[bool]], Process]:
-    """Have everything that waits wait so many times, stop the process for three seconds, and let all of it come.
+async def stand_still(
+    folder: Path, copies: int = 1, patience: float = PATIENCE
+) -> tuple[dict[str, list[bool]], Process]:
+    """Have everything wait so often, for `patience` seconds at most, stop the process for longer, let all of it come.
 
     Returns, by what waits, whether each copy got what was meant for it, and the process, which has ended by then.
     """
     names = {f"{kind}-{copy}": kind for kind in WAITS for copy in range(copies)}
-    stage = Stage({name: _connection(kind) for name, kind in names.items()}, _SETTINGS)
+    stage = Stage({name: _connection(kind, patience) for name, kind in names.items()}, _settings(patience))
     await stage.start(folder)
     scene = Scene(stage, len(names))
     try:
@@ -191,7 +193,7 @@ async def stand_still(folder: Path, copies: int = 1) -> tuple[dict[str, list[boo
         await eventually("all exchanges", are_under_way)
         async with stage.process.frozen():
             scene.still.set()
-            await asyncio.sleep(STILL)
+            await asyncio.sleep(patience * STILL)
         alive = await stage.process.admin_get("/livez")
         assert alive.status == 200
         found: dict[str, list[bool]] = {kind: [] for kind in WAITS}
@@ -204,14 +206,17 @@ async def stand_still(folder: Path, copies: int = 1) -> tuple[dict[str, list[boo
     return found, stage.process
 
 
-_SETTINGS: Final[dict[str, Any]] = {
-    "limits": dict.fromkeys(_LIMITS, PATIENCE) | {"inspect_hold": PATIENCE},
-    "log": {"access": False},
-}
+def _settings(patience: float) -> dict[str, Any]:
+    limits = dict.fromkeys((*_LIMITS, "inspect_hold"), _written(patience))
+    return {"limits": limits, "log": {"access": False}}
 
 
-def _connection(kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"timeouts": {"connect": PATIENCE, "response": PATIENCE, "idle": PATIENCE}}
+def _written(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def _connection(kind: str, patience: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"timeouts": dict.fromkeys(("connect", "response", "idle"), _written(patience))}
     if kind == "verdict":
         found["auth_errors"] = [{"path": "error", "values": ["dead"]}]
     if kind == "handshake":

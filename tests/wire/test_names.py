@@ -101,6 +101,7 @@ def test_lines_are_cut_by_their_names_and_all_others_stay():
         (b" , ,a,,", (b"a",)),
         (b"", ()),
         (b"a b", (b"a b",)),
+        (b"X, Xx-X", (b"x", b"xx-x")),
     ],
 )
 def test_a_list_is_split_at_commas_into_small_letters(value, expected):

@@ -351,7 +351,7 @@ def test_one_coding_is_relayed(value):
     assert (found.fields.chunked, found.has_body, found.fields.ordinary) == (True, True, False)
 
 
-@pytest.mark.parametrize("value", [b"gzip, chunked", b"x ,\tchunked", b"gzip,deflate , chunked"])
+@pytest.mark.parametrize("value", [b"gzip, chunked", b"x , chunked", b"gzip,deflate , chunked"])
 def test_other_codings_are_not_implemented(value):
     assert_refused(head(b"Transfer-Encoding: " + value), "not_implemented")
 

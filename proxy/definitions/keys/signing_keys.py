@@ -56,7 +56,11 @@ class SigningKey:
 
     identity: bytes | Secret
     private: PrivateKeyTypes | None = field(default=None, compare=False, repr=False)
-    shared: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def shared(self) -> bytes | None:
+        """The bytes of the shared secret, None where a private key signs."""
+        return codec.b64decode(self.identity.reveal()) if isinstance(self.identity, Secret) else None
 
 
 def private_key(data: bytes, passphrase: Secret | None) -> SigningKey:
@@ -95,7 +99,7 @@ def shared_key(secret: Secret, *, base64: bool) -> SigningKey:
     if not shared:
         raise KeyFault("key_too_short", "the secret is empty")
     # One spelling for each secret, so that plain and decoded ones compare by what signs.
-    return SigningKey(Secret(codec.b64encode(shared).decode("ascii")), shared=shared)
+    return SigningKey(Secret(codec.b64encode(shared).decode("ascii")))
 
 
 def check_algorithm(key: SigningKey, algorithm: str) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ class Reading:
     files: dict[str, FileText] = field(default_factory=dict)
     keys: dict[tuple[str, ...], SigningKey] = field(default_factory=dict)  # by the paths of what they are made of
     footprint: Footprint = field(default_factory=Footprint)  # what this load has read
+    variables: set[str] = field(default_factory=set)  # names of those that values or keys came from
     refusals: int = 0  # faults noted so far, those of `defaults` once for each that inherits them
 
     def fault(self, node: Node, code: str, message: str, path: str | None = None) -> None:

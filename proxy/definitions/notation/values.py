@@ -14,7 +14,7 @@ from proxy.definitions.notation.reading import UnreadableError
 from proxy.definitions.notation.sealed import PURPOSE, keyring
 from proxy.definitions.notation.secretfile import MAX_BYTES, FileRefusedError, FileText, read_text
 from proxy.definitions.notation.spelling import hint
-from proxy.secret import Secret
+from proxy.secret import SHORTEST, Secret
 
 if TYPE_CHECKING:
     from proxy.definitions.notation.reading import Reading
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FORMS: Final = ("env", "file", "sealed")
 # The JSON Schema of a value or secret.
 SCHEMA: Final = {"anyOf": [{"type": ["string", "integer"]}, *({"$ref": f"#/$defs/{form}"} for form in FORMS)]}
+
+# What names of variables look like; most secrets mix capitals with small letters.
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]*|[a-z_][a-z0-9_]*")
 
 _AFTER: Final = {
     "env": "the name of a variable",
@@ -90,12 +93,17 @@ class SecretValue(Kind[Secret]):
 
     def read(self, node: Node, reading: Reading) -> Secret:
         if isinstance(node, Mapping):
-            return Secret(referred(node, reading))
-        if not isinstance(node, Scalar):
+            text = referred(node, reading)
+        elif isinstance(node, Scalar):
+            text = inline(node, reading)
+        else:
             raise reading.refused(
                 node, "wrong_type", f"expected {{env: NAME}} or {{file: PATH}}, found {described(node)}"
             )
-        return Secret(inline(node, reading))
+        if len(text) < SHORTEST:
+            message = f"a secret of less than {SHORTEST} characters is soon guessed, and the log is not searched for it"
+            reading.warn(node, "weak_secret", message)
+        return Secret(text)
 
     def schema(self) -> dict[str, Any]:
         return SCHEMA
@@ -173,17 +181,20 @@ def file_path(node: Node, path: str, reading: Reading) -> Path:
 
 
 def _environment(node: Node, name: str, reading: Reading) -> str:
+    reading.variables.add(name)
     value = reading.environ.get(name)
+    # Who writes a secret where its variable should stand does not want to read it in a message.
+    variable = f"the environment variable {shown(name)}" if _VARIABLE.fullmatch(name) else "that environment variable"
     if value is None:
-        raise reading.refused(node, "secret_env_missing", f"the environment variable {shown(name)} is not set")
+        if not _VARIABLE.fullmatch(name):
+            variable = "what stands here looks like no name of one, and such an environment variable"
+        raise reading.refused(node, "secret_env_missing", f"{variable} is not set")
     if not value.strip():
-        raise reading.refused(node, "secret_empty", f"the environment variable {shown(name)} is empty")
+        raise reading.refused(node, "secret_empty", f"{variable} is empty")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise reading.refused(
-            node, "secret_not_text", f"the environment variable {shown(name)} is not UTF-8 text"
-        ) from None
+        raise reading.refused(node, "secret_not_text", f"{variable} is not UTF-8 text") from None
     return value
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy.oauth.grant import Grant
 from proxy.sealing import SealError
-from proxy.secret import Secret
+from proxy.secret import Secret, Unprinted
 from proxy.tokens.stored import SharedToken, Stored
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _written_grant(grant: Grant) -> dict[str, object]:
 
 def _read_grant(content: Any) -> Grant:  # noqa: ANN401 what JSON holds
     token = content["refresh_token"]
-    return Grant(Secret(token) if token is not None else None, None, content["fields"], content["callback"])
+    refresh_token = Secret(token) if token is not None else None
+    return Grant(refresh_token, None, Unprinted(content["fields"]), Unprinted(content["callback"]))
 
 
 def _written_token(token: SharedToken) -> dict[str, object]:
@@ -92,7 +93,7 @@ def _written_token(token: SharedToken) -> dict[str, object]:
 
 
 def _read_token(content: Any) -> SharedToken:  # noqa: ANN401 what JSON holds
-    return SharedToken(Secret(content["value"]), content["asked_at"], content["lifetime"], content["fields"])
+    return SharedToken(Secret(content["value"]), content["asked_at"], content["lifetime"], Unprinted(content["fields"]))
 
 
 def _purpose(schema: int, place: Place) -> str:
