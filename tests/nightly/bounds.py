@@ -308,8 +308,11 @@ async def names(folder: Path, scale: float) -> list[Figure]:
                 await stalled.ask_often(address, b"GET /%b/x HTTP/1.1\r\nHost: localhost\r\n\r\n" % name.encode(), 1)
             outcomes.update(stalled.statuses)
 
+        async def all_are_looked_up() -> bool:
+            return await stage.process.metric("in_flight_requests") == _STALLING
+
         asking = [asyncio.create_task(ask_in_vain(name), name=name) for name in dead]
-        await asyncio.sleep(1.5)  # every one of them stalls by now
+        await eventually("a look-up of each dead name", all_are_looked_up)
         await beside.ask_often(address, case.request(), times)
         over.set()
         await asyncio.gather(*asking)
@@ -348,7 +351,6 @@ async def scrapes(folder: Path, scale: float) -> list[Figure]:
         process = case.stage.process
         request, times = case.request(), round(seconds * 50)
         await alone.ask_often(process.reverse, request, times // 4, pause=0.005)
-        over = time.monotonic() + seconds
 
         async def reads_slowly() -> float:
             """Return the seconds until it was cut."""
@@ -369,11 +371,10 @@ async def scrapes(folder: Path, scale: float) -> list[Figure]:
         slow = [asyncio.create_task(reads_slowly(), name="slow scrape") for _ in range(2)]
         scraping: set[asyncio.Task[None]] = set()
         asking = asyncio.create_task(beside.ask_often(process.reverse, request, times // 4, pause=0.005), name="good")
-        while time.monotonic() < over:
+        async for _ in slowly(round(seconds * _SCRAPES_A_SECOND), 1 / _SCRAPES_A_SECOND):
             task = asyncio.create_task(scrape(), name="scrape")
             scraping.add(task)
             task.add_done_callback(scraping.discard)
-            await asyncio.sleep(1 / _SCRAPES_A_SECOND)
         await asyncio.gather(asking, *scraping)
         cut = await asyncio.gather(*slow)
         in_time = await process.metric('loop_lag_seconds_bucket{le="0.1"}')
