@@ -17,6 +17,7 @@ from tests.support.client import Client
 from tests.support.deadline import eventually, slowly
 from tests.support.figures import Figure
 from tests.support.good import Good, played
+from tests.support.process import Process
 from tests.support.scripts import OK_BODY, replies, response
 from tests.support.stage import Stage
 from tests.support.waits import stand_still
@@ -60,20 +61,20 @@ async def at_rest(folder: Path, scale: float) -> list[Figure]:
     """What it takes to listen, and what it has then, before anybody has scraped it."""
     found = []
     for number in range(max(3, round(10 * scale))):
-        stage = Stage({"c0": {}}, {"log": _QUIET})
         (folder / str(number)).mkdir()
-        await stage.start(folder / str(number), serving=False)
-        await stage.process.until_listening()
-        found.append((_cpu_seconds(stage.process.pid), stage.process.resident_bytes()))
-        case = await stage.case("c0")
-        await case.close()
-        stage._open_files = 1 << 20  # noqa: SLF001 - nothing was counted at its beginning
-        await stage.close()
+        stage = Stage({"c0": {}}, {"log": _QUIET})
+        process = await Process.start(stage.definitions(), folder / str(number), stage.environment)
+        try:
+            await process.until_listening()
+            found.append((_cpu_seconds(process.pid), process.resident_bytes()))
+        finally:
+            await process.stop()
+            stage.forsake()
     seconds, resident = (sorted(column)[len(found) // 2] for column in zip(*found, strict=True))
     return [
         Figure(
             f"CPU from start to listening; resident then (median of {len(found)})",
-            f"{seconds * 1000:.0f} ms; {resident / MIB:.1f} MiB",
+            f"{seconds:.2f} s; {resident / MIB:.1f} MiB",
         )
     ]
 
