@@ -36,7 +36,7 @@ NAMES: Final = ("a", "b")
 MODES: Final = ("http", "tcp")
 _NUMBERS: Final = cycle(range(1, 250))
 # HAProxy asks every 200 ms: five times before the listener closes.
-_SHUTDOWN: Final = {"drain_delay": "1s", "grace": "10s"}
+DRAIN_DELAY: Final = "1s"
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ class Seen:
 class _Fleet:
     """Two replicas, the upstream and the token endpoint; `asked` counts what came to the upstream by its target."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, drain_delay: str) -> None:
         for name in NAMES:
             (folder / name).mkdir(parents=True)
         self.folder = folder
+        self.drain_delay = drain_delay
         self.tokens = TokenEndpoint()
         self.upstream = Upstream(listen())
         self.upstream.always(self._answer)
@@ -110,7 +111,7 @@ class _Fleet:
                 "admin": {"bind": "{}:{}".format(*self.health[name])},
             },
             "log": {"access": False},
-            "shutdown": _SHUTDOWN,
+            "shutdown": {"drain_delay": self.drain_delay, "grace": "10s"},
             "connections": {
                 "c0": {
                     "base_url": f"http://127.0.0.1:{self.upstream.port}",
@@ -137,10 +138,12 @@ def _request(number: int) -> bytes:
     return b"GET /c0/%d HTTP/1.1\r\nHost: shop.example\r\n\r\n" % number
 
 
-async def roll(folder: Path, restarts: int, rate: float = RATE, mode: str = "http") -> Seen:
+async def roll(
+    folder: Path, restarts: int, rate: float = RATE, mode: str = "http", drain_delay: str = DRAIN_DELAY
+) -> Seen:
     """Restart both replicas so many times, one after the other, while requests come at that rate."""
     async with AsyncExitStack() as after:
-        fleet = _Fleet(folder)
+        fleet = _Fleet(folder, drain_delay)
         await fleet.tokens.start()
         after.push_async_callback(fleet.tokens.close)
         await fleet.upstream.start()
