@@ -96,7 +96,7 @@ async def test_its_secret_holds_what_its_definitions_name(shop, typed, tmp_path)
         pod_of(one(found, "Deployment")),
         node,
         config_maps={one(found, "ConfigMap")["metadata"]["name"]: one(found, "ConfigMap")["data"]},
-        secrets={secret["metadata"]["name"]: dict.fromkeys(secret["data"], "canary")},
+        secrets={secret["metadata"]["name"]: dict.fromkeys(secret["data"], "canary-of-a-good-length")},
     )
 
     loaded = load([pod.volumes["iclient-proxy"].folder], {})

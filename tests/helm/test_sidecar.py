@@ -38,7 +38,7 @@ def definitions_of(found, folder, *, authority=False):
     """Load the definitions of the rendered ConfigMap, beside the secret that they name; make their authority first."""
     for name, content in one(found, "ConfigMap")["data"].items():
         (folder / name).write_text(content)
-    (folder / "client-secret").write_text("canary")
+    (folder / "client-secret").write_text("canary-of-a-good-length")
     if authority:
         proxy_says("ca", "init", "--config", folder)
     return load([folder], {}).definitions
