@@ -230,7 +230,8 @@ class Stage:
         self._good: Beside | None = None
         self._pulse: Pulse | None = None
         self._beside: Upstream | None = None
-        if traffic.seed() and not seen.now().alone and not _SCARCE & settings.get("limits", {}).keys():
+        scarce = _SCARCE & settings.get("limits", {}).keys()
+        if traffic.seed() and not seen.now().alone and not scarce and _is_open(settings.get("listeners", {})):
             self._beside = Upstream(listen())
 
     def definitions(self) -> dict[str, Any]:
@@ -362,3 +363,10 @@ class Stage:
         await self.tokens.close()
         if self._beside:
             await self._beside.close()
+
+
+def _is_open(listeners: Mapping[str, Any]) -> bool:
+    """Return whether the first reverse listener takes plain HTTP from everyone."""
+    reverse = listeners.get("reverse")
+    first = reverse[0] if isinstance(reverse, list) and reverse else reverse
+    return not isinstance(first, dict) or not first.keys() & {"tls", "auth"}
