@@ -104,9 +104,15 @@ class World:
         """Let the next token request of the steady connection meet `500`, `slow`, `reset` or `cut`."""
         self._token_fault = fault
 
-    def revoke(self) -> None:
-        """Let the API refuse the newest token from now on."""
+    @property
+    def newest(self) -> str:
+        """The newest token of the steady connection."""
+        return self._newest
+
+    def revoke(self) -> str:
+        """Let the API refuse the newest token from now on; return it."""
         self._revoked.add(self._newest)
+        return self._newest
 
     def forget(self) -> None:
         """Let go of what the servers remember of each request: a soak has many."""
