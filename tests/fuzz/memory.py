@@ -48,7 +48,7 @@ class MemoryTransport(asyncio.Transport):
         super().__init__(dict(extra))
         self._world = world
         self._other = other
-        self._protocol: asyncio.Protocol | None = None
+        self._protocol: asyncio.BufferedProtocol | None = None
         self._paused = False
         self._held: list[bytes | None] = []
         self._closing = False
@@ -58,7 +58,7 @@ class MemoryTransport(asyncio.Transport):
     # What the product calls
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = cast("asyncio.Protocol", protocol)
+        self._protocol = cast("asyncio.BufferedProtocol", protocol)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         del high, low
@@ -120,9 +120,19 @@ class MemoryTransport(asyncio.Transport):
         if self._paused:
             self._held.append(data)
         elif data is not None:
-            self._protocol.data_received(data)
+            self._fill(self._protocol, data)
         elif not self._protocol.eof_received():
             self.close()
+
+    @staticmethod
+    def _fill(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+        """Read as a loop does, into the buffer of the protocol."""
+        while data:
+            buffer = protocol.get_buffer(len(data))
+            size = min(len(buffer), len(data))
+            memoryview(buffer)[:size] = data[:size]
+            protocol.buffer_updated(size)
+            data = data[size:]
 
     def _lose(self, error: Exception | None) -> None:
         self._closing = True
