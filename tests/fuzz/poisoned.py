@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.fuzz.readings import Message
     from tests.fuzz.sockets import Crew, Worker
 
-_PATIENCE: Final = 20.0  # seconds that a response may take on a busy machine
+_PATIENCE: Final = 45.0  # seconds that a response may take on a busy machine
 
 
 def fitted(mutant: Poison) -> Poison:

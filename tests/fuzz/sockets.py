@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.fuzz.verdict import Shown
 
 WORKERS: Final = 12
-_PATIENCE: Final = 20.0  # seconds that a mutant may take on a busy machine
+_PATIENCE: Final = 45.0  # seconds that a mutant may take on a busy machine
 _BATCH: Final = 200
 
 

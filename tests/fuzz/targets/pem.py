@@ -37,7 +37,7 @@ def check(data: bytes) -> None:
     _damaged(data)
     text = data.decode("utf-8", "replace")
     once = repaired(text)
-    if "Proc-Type" not in text:  # what looks like its header, and is none, is packed as the rest is
+    if "Proc-Type" not in once:  # what looks like its header, and is none, is packed as the rest is
         assert repaired(once).rstrip("\n") == once.rstrip("\n"), "what was repaired can be repaired"
     if "\\n" not in text:
         assert _packed(once) == _packed(text), "a character was lost or added"
