@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
 
 import pytest
 
+from proxy.definitions.xpath import XPath
+from proxy.exchange.document import read_document
 from tests.nightly.bombs import bombs
 from tests.nightly.floods import header_floods, interim_floods, one_byte_chunks
 from tests.nightly.slow_peers import slow_clients, slow_reads, unread_upload
@@ -59,3 +63,22 @@ async def test_bodies_that_are_made_to_cost_are_relayed_as_they_came(tmp_path: P
     _, grown, unlike, failed = await bombs(tmp_path, 0.02)
 
     assert short([grown, unlike, failed]) == []
+
+
+def test_an_xml_body_that_was_read_waits_for_no_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        before = elements()
+        document = read_document(b"<a>" + b"<b>text</b>" * 100 + b"</a>", json=False, xml=True)
+        assert elements() > before
+        assert document.at(XPath("//*[local-name()='c']")) == ()  # type: ignore[union-attr]
+        del document
+
+        assert elements() == before
+    finally:
+        gc.enable()
+
+
+def elements() -> int:
+    return sum(isinstance(each, Element) for each in gc.get_objects())
