@@ -59,7 +59,7 @@ nightly: $(DEV_STAMP) ## what takes too long for every change: all cases beside 
 
 # Where atheris has no wheel, targets run on mutants of their seeds and say so.
 fuzz: $(DEV_STAMP) ## spoil HTTP and all other input, and judge what comes of it (needs node)
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP_INSTALL) --require-hashes --no-deps -r requirements-fuzz.lock || true
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP_INSTALL) --require-hashes --only-binary=:all: --no-deps -r requirements-fuzz.lock || true
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)

@@ -13,8 +13,8 @@ themselves; a test is red where one says nothing, or names a licence that is not
 `make sbom` writes the same, with every hash that the lock admits, as CycloneDX 1.6 to `build/sbom.json`. Two runs with
 one lock on one machine give the same bytes. A package whose marker is false on that machine is not in it.
 
-Accepted, since they may be shipped with Apache-2.0 as they are: {accepted}. Copyleft (GPL, AGPL, LGPL, MPL) is not in
-that list: it would need a decision, not a default.
+Accepted, since they may be shipped with Apache-2.0 as they are: {accepted}. MPL-2.0 ends at its
+own files, which are shipped unchanged. Other copyleft (GPL, AGPL, LGPL) is not in that list.
 
 | package | version | licence (SPDX) | only where |
 |---|---|---|---|

@@ -23,6 +23,7 @@ LOCK: Final = Path(__file__).parents[1] / "requirements.lock"
 
 # How older metadata spells what SPDX has an identifier for.
 _SPELT: Final = {
+    "3-clause bsd license": "BSD-3-Clause",
     "apache 2.0": "Apache-2.0",
     "isc license": "ISC",
     "mit license": "MIT",
@@ -35,10 +36,14 @@ _SPELT: Final = {
 }
 # What most machines do not install, since a marker of the lock is false there; checked where it is installed.
 ELSEWHERE: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
-# What may be shipped with software under Apache-2.0 as it is: permissive licences, each one looked at.
+# What may be shipped with software under Apache-2.0 as it is: permissive licences, each one looked at; and
+# MPL-2.0, whose terms end at its own files (§3.3): they are shipped unchanged.
 ACCEPTED: Final = frozenset(
-    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0", "Python-2.0", "Zlib"}
-)
+    {
+        "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Python-2.0",
+        "Zlib",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

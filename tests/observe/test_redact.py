@@ -250,3 +250,13 @@ def test_what_only_begins_like_a_secret_stays():
     cleaned = Redactor(lambda: [secret])(b"https://api.example.com/ https://hooks.example.com/services/T0/B0")
 
     assert cleaned == b"https://api.example.com/ ***"
+
+
+@pytest.mark.parametrize("code", ["\\x{:02x}", "\\x{:02X}", "\\u{:04x}", "%{:02X}", "%{:02x}", "%25{:02x}"])
+@pytest.mark.parametrize("coded", [1, 3, 19])
+def test_a_secret_leaves_though_some_of_its_characters_are_written_as_codes(code, coded):
+    text = "swordfish-and-chips"
+    secret = Secret(text)
+    written = "".join(code.format(ord(each)) for each in text[:coded]) + text[coded:]
+
+    assert Redactor(lambda: [secret])(f"x={written} y".encode()) == b"x=*** y"
