@@ -14,7 +14,7 @@ UNVERIFIED = {
 }
 # Who opens streams or listens, and why. All others get theirs from these.
 SOCKETS = {
-    "proxy/admin/probes.py": "accepts those who probe, and answers them in short where files are short",
+    "proxy/admin/probes.py": "an option of a stream that is there",
     "proxy/admin/server.py": "the admin listener",
     "proxy/cli/admin_client.py": "the command line asks the admin listener",
     "proxy/cli/request.py": "the command line asks a listener",
