@@ -239,6 +239,25 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 unit="percentunit",
             ),
             Panel(
+                "Memory and the loop",
+                "Pressure: 1 nearly full, 2 full. Stalls: the event loop did nothing for more than a second.",
+                (
+                    (f"iclient_proxy_memory_pressure{{{_CHOSEN}}}", "{{instance}} pressure"),
+                    (f"increase(iclient_proxy_loop_stalls_total{{{_CHOSEN}}}[5m])", "{{instance}} stalls"),
+                ),
+            ),
+            Panel(
+                "Lag of the loop",
+                "How late it comes to its sweep: 99 in 100 are less.",
+                ((_quantile("0.99", "loop_lag_seconds", _CHOSEN, "le, instance"), "{{instance}}"),),
+                unit="s",
+            ),
+            Panel(
+                "Log lines dropped",
+                "Nobody took them.",
+                ((_rate("log_lines_dropped_total", _CHOSEN, "instance"), "{{instance}}"),),
+            ),
+            Panel(
                 "Slow clients closed",
                 "Clients that neither read nor wrote.",
                 ((_rate("slow_clients_closed_total", _CHOSEN, "instance"), "{{instance}}"),),

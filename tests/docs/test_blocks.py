@@ -34,6 +34,8 @@ NOT_RUN = {
     "docs/authorize.md-2": "no cluster here",
     "docs/authorize.md-3": "a human answers; tests/cli/test_consent.py plays one",
     "docs/chaos.md-1": "an hour; tests/chaos has small runs of each part",
+    "docs/fuzzing.md-1": "minutes; tests/fuzz has short forms",
+    "docs/mutants.md-1": "hours; tests/mutants tests the runner",
     "docs/performance.md-1": "forty minutes; tests/bench",
 }
 SECRETS = (

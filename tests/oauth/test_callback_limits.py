@@ -1,5 +1,6 @@
 """How much a callback may hold, which words of the server are shown, and who has to say that it is the issuer."""
 
+import string
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -147,7 +148,7 @@ def test_a_verifier_has_43_characters_and_the_challenge_is_its_hash():
     for byte in (b"\x00", b"\xfb", b"\xff"):
         made = verifier(lambda count, byte=byte: byte * count).reveal()
         assert len(made) == 43
-        assert set(made) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+        assert set(made) <= set(string.ascii_letters + string.digits + "-_")
 
 
 def test_a_flow_lives_ten_minutes_and_there_are_a_thousand_at_most():
