@@ -166,9 +166,11 @@ class Plan:
                 text = last.value.reveal().encode()[:_BEGINNING]
                 others = (each for each in self._earlier if each != text)
                 if len(text) == _BEGINNING:
-                    self._earlier = (Beginning(text), *others)[:_EARLIER]
+                    # One more, for the current one gets in where an exchange with the one before ends late.
+                    self._earlier = (Beginning(text), *others)[: _EARLIER + 1]
             current = () if token is None else (token.value.reveal().encode(),)
-            self._hidden = (*self._own_secrets, *current, *self._earlier)
+            earlier = (each for each in self._earlier if not current or not current[0].startswith(each))
+            self._hidden = (*self._own_secrets, *current, *earlier)
         return self._hidden
 
 

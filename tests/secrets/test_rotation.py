@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.access_token import AccessToken
+from proxy.definitions.models import Connection
 from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters
 from proxy.secret import Secret
@@ -78,6 +80,19 @@ async def test_after_a_rotation_the_keeper_reaches_neither_the_old_token_nor_the
         assert found == {f"access {number}", f"refresh {number}", f"field {number}"}
     # Were an old one held anywhere, it would be found.
     assert "refresh 1" in {hit.name for hit in held}
+
+
+def test_exchanges_that_end_late_do_not_make_a_line_forget_the_tokens_before():
+    crm = Connection(name="crm", base_url="http://localhost")
+    plan = Plan(crm, NoOrigins(), None, None, ConnectionCounters("crm"), lambda: None)
+    old = [AccessToken(Secret(letter * 40), number) for number, letter in enumerate("abcd")]
+    again = AccessToken(Secret("d" * 40), 5)
+    new = AccessToken(Secret("e" * 40), 6)
+    for each in (*old, again, None, again, new, again, old[3], new, again, new):
+        hidden = plan.hidden(each)
+
+    assert hidden[0] == b"e" * 40
+    assert set(hidden[1:]) == {b"d" * 12, b"c" * 12, b"b" * 12}
 
 
 class NoOrigins:
