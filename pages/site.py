@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 # The page of the site that a file beside `docs/` becomes.
 BESIDE: Final = {
     "README.md": "index.md",
-    "SECURITY.md": "security.md",
+    "SECURITY.md": "security-policy.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }

@@ -56,7 +56,10 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tm
 
 
 def test_links_lead_to_pages_of_the_site_and_files_that_are_none_are_only_named():
-    assert linked("[a](docs/values.md#where) [b](SECURITY.md)", "index.md") == "[a](values.md#where) [b](security.md)"
+    assert (
+        linked("[a](docs/values.md#where) [b](SECURITY.md)", "index.md")
+        == "[a](values.md#where) [b](security-policy.md)"
+    )
     assert (
         linked("[c](../../README.md#one) [d](../values.md)", "guides/x.md") == "[c](../index.md#one) [d](../values.md)"
     )
