@@ -67,7 +67,7 @@ async def test_the_example_is_what_prometheus_and_the_proxy_take(tmp_path: Path)
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await checked.communicate()
-    loaded = load([EXAMPLE / "iclient-proxy.yaml"], {"CLIENT_SECRET": "canary"})
+    loaded = load([EXAMPLE / "iclient-proxy.yaml"], {"CLIENT_SECRET": "canary-secret"})
     page = (ROOT / "docs" / "guides" / "prometheus.md").read_text()
     [shown] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from proxy.access_token import Refused
 from proxy.errors import TokenUnavailable
+from proxy.patience import LAST_LOOK
 from proxy.tokens.lease import unusable_after
 from proxy.tokens.states import AuthorizationRequired, BackingOff, Braked, Flying
 from tests.support.fake_time import FakeTime
@@ -216,14 +217,22 @@ class Walk(RuleBasedStateMachine):
     def time_passes(self, which, how, seconds):
         match how:
             case "some":
-                self.time.advance(seconds)
+                self.advance(seconds)
             case "timer":
                 self.time.to_next_timer()
             case float() as nudge:
                 moments = [moment + nudge for moment in self.moments() if moment + nudge > self.time.now]
                 if moments:
-                    self.time.advance(moments[which % len(moments)] - self.time.now)
+                    self.advance(moments[which % len(moments)] - self.time.now)
         self.look()
+
+    def advance(self, seconds):
+        """Let time pass in one go. Where a timer should have rung meanwhile, that is a loop which stood still."""
+        timer = self.time.next_timer
+        self.time.advance(seconds)
+        if timer is not None and timer < seconds:
+            self.time.settle()
+            self.time.advance(LAST_LOOK)
 
     def moments(self):
         """Return when something changes (monotonic): leases, pauses, brakes, cooldowns, patience, timers."""
