@@ -232,7 +232,10 @@ class Walk(RuleBasedStateMachine):
         self.time.advance(seconds)
         if timer is not None and timer < seconds:
             self.time.settle()
-            self.time.advance(LAST_LOOK)
+            end = self.time.now + LAST_LOOK
+            while self.time.next_timer is not None and self.time.now + self.time.next_timer <= end + 1e-9:
+                self.time.to_next_timer()
+                self.time.settle()
 
     def moments(self):
         """Return when something changes (monotonic): leases, pauses, brakes, cooldowns, patience, timers."""
