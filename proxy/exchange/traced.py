@@ -132,4 +132,4 @@ def _take_part(sampler: Sampler, head: RequestHead) -> Trace:
 
 
 def _id(bits: int) -> int:
-    return random.getrandbits(bits) or 1  # nosec B311 - it tells requests apart and guards nothing
+    return random.getrandbits(bits) or 1  # nosec B311 # it tells requests apart and guards nothing
