@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(tmp_path_factory):
     made = Stage(
-        {"crm": {}, "gone": {}, "broken": {}, "picky": {"allowed_paths": ["/v1"]}}, {"limits": {"token_wait": "1s"}}
+        {"crm": {}, "gone": {}, "broken": {}, "picky": {"allowed_paths": ["/v1"]}}, {"limits": {"token_wait": "3s"}}
     )
     made.tokens.failing.add("broken")
     await made.start(tmp_path_factory.mktemp("admin"))
