@@ -66,6 +66,7 @@ class Run:
         self.cases_beside: set[str] = set()
         self.failed: list[str] = []
         self.longest = {"rest": 0.0, "lag": 0.0}
+        self.lags: dict[str, float] = {}
         self._passed: dict[str, bool] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -82,6 +83,8 @@ class Run:
         if looked:
             for name, seconds in self.longest.items():
                 self.longest[name] = max(seconds, looked[name])
+            if looked["lag"]:
+                self.lags[report.nodeid] = looked["lag"]
         if not self._passed.pop(report.nodeid):
             self.failed.append(report.nodeid)
             return
@@ -102,7 +105,10 @@ class Run:
             there = {test for tests in old.values() for test in tests if _is_there(test)}
             record.write(record.merged(old, self.record, self.ran, there))
         if told := self._config.getoption("tell"):
-            content = {"cases": sorted(self.cases_beside), "beside": self.beside, "failed": self.failed, **self.longest}
+            content = {
+                "cases": sorted(self.cases_beside), "beside": self.beside, "failed": self.failed, "lags": self.lags,
+                **self.longest,
+            }  # fmt: skip
             Path(told).write_text(json.dumps(content), encoding="utf-8")
         if self.faults() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

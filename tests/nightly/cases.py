@@ -39,6 +39,7 @@ class Rounds:
     rest: float = 0.0
     lag: float = 0.0
     failed: list[str] = field(default_factory=list)
+    lags: dict[str, float] = field(default_factory=dict)  # of the tests that are over the bar: the longest one
 
     def add(self, seed: int, told: dict[str, Any]) -> None:
         """Add one round."""
@@ -50,6 +51,9 @@ class Rounds:
         self.leaks += told["beside"]["leaks"]
         self.rest = max(self.rest, told["rest"])
         self.lag = max(self.lag, told["lag"])
+        for test, lag in told["lags"].items():
+            if lag >= _LAG:
+                self.lags[test] = max(lag, self.lags.get(test, 0.0))
         self.failed += [f"{test} (seed {seed})" for test in told["failed"]]
 
 
@@ -63,6 +67,7 @@ async def measure(folder: Path, scale: float, seed: int) -> list[Figure]:
             f"failed {len(rounds.failed)}, rest {rounds.rest:.2f} s, lag {rounds.lag * 1000:.0f} ms\n"
         )
     sys.stderr.writelines(f"{test}\n" for test in rounds.failed)
+    sys.stderr.writelines(f"{lag * 1000:.0f} ms at {test}\n" for test, lag in sorted(rounds.lags.items()))
     return figures(rounds)
 
 
