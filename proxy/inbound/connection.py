@@ -75,10 +75,7 @@ class Downstream(Reader):
         transport = self._transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=65536)
         listener = self._listener
-        local = transport.get_extra_info("sockname")
-        is_ip = isinstance(local, tuple)
-        is_tls = transport.get_extra_info("ssl_object") is not None
-        self._peer = Peer(local[0] if is_ip else "", local[1] if is_ip else 0, is_tls)
+        self._peer = Peer.of(transport)
         self.deadline = monotonic() + listener.limits.head_timeout
         listener.opened(self)
 
@@ -108,6 +105,10 @@ class Downstream(Reader):
             self._ahead += data
             if len(self._ahead) > _AHEAD_MAX:
                 self._transport.pause_reading()
+
+    def reading(self) -> asyncio.Transport | None:
+        """Not while the request's body is held, or enough of the next requests is here."""
+        return None if self._held or len(self._ahead) > _AHEAD_MAX else self._transport
 
     def eof_received(self) -> bool:
         """A FIN: a half-close after a complete request, an abort within one. TLS knows no half-close."""
@@ -243,8 +244,7 @@ class Downstream(Reader):
 
     def _begin(self, head: RequestHead, data: bytes) -> bytes:
         """Start the exchange of one head; returns what lies beyond its body."""
-        listener = self._listener
-        rules = self._rules
+        listener, rules = self._listener, self._rules
         fields = head.fields
         body: Body = NO_BODY
         self._body = body
@@ -424,7 +424,7 @@ class Downstream(Reader):
     def _close_gracefully(self, *, linger: bool = False) -> None:
         """Close so that what was written is read: half-close, then discard for a moment what still comes."""
         self._exchange = None
-        is_paused = self._held or len(self._ahead) > _AHEAD_MAX  # what is left in the socket would make it a reset
+        is_paused = self.reading() is None  # what is left in the socket would make it a reset
         self._ahead = b""
         if self._lingering or self._transport.is_closing():
             return

@@ -105,6 +105,10 @@ class Intercepted(Reader):
         self._mute = self._closing = True
         self._inside.connection_lost(exc)
 
+    def reading(self) -> asyncio.Transport | None:
+        """Whenever the stream inside wants more."""
+        return self._raw if self._inside.reading() is not None else None
+
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
         if not self._secured:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.exchange.connect import RawStreams
     from proxy.exchange.plan import Plan
     from proxy.inbound.listener import Listener
@@ -24,6 +26,13 @@ class Peer:
     port: int
     tls: bool
     passed: bytes = b""
+
+    @classmethod
+    def of(cls, transport: asyncio.Transport) -> Peer:
+        """Return what the transport of a stream knows."""
+        local = transport.get_extra_info("sockname")
+        address, port = local[:2] if isinstance(local, tuple) else ("", 0)
+        return cls(address, port, transport.get_extra_info("ssl_object") is not None)
 
 
 @dataclass(frozen=True, slots=True)

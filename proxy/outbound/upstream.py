@@ -147,6 +147,10 @@ class Upstream(Reader):
         if tls is not None and tls.ended:
             self.eof_received()
 
+    def reading(self) -> asyncio.Transport | None:
+        """Not while the response is held."""
+        return None if self._held else self._transport
+
     def eof_received(self) -> bool:
         """A clean end: of a body that lasts until here, of an idle stream, or much too early."""
         if self._ended:

@@ -115,7 +115,7 @@ class Keeper:
         self._epoch = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._authorizing_until = -math.inf
-        self._alarm = Alarm(lambda: self._advance(Looked()))
+        self._alarm = Alarm(self._look)
         self._first: asyncio.TimerHandle | None = None
         self._closed, self._tried = False, not authorized
         self._renewed_at: float | None = None
@@ -159,7 +159,7 @@ class Keeper:
         first = not self._waiting
         future = self._waiting.join(self._monotonic() + self._policy.token_wait)
         if first:
-            self._advance(Looked())
+            self._look()
         try:
             outcome = await future
         finally:
@@ -169,10 +169,7 @@ class Keeper:
         return outcome
 
     def refused(self, token: AccessToken, *, replayed: bool = False) -> Refused:
-        """Take note that an upstream refused `token`; return what to do with the request.
-
-        `replayed`: this request had been refused once before, with an earlier token.
-        """
+        """Take note that an upstream refused `token` (`replayed`: an earlier one before it); return what to do now."""
         before = self._life.holding
         actions = self._advance(RefusedUpstream(token, replayed))
         if type(before) is not type(self._life.holding):
@@ -290,8 +287,11 @@ class Keeper:
         if self._flight is not None and self._token is None:
             return None  # thousands may come while the first renewal is under way: nothing to decide until it ends
         self._used = True
-        self._advance(Looked())
+        self._look()
         return self._token
+
+    def _look(self) -> None:
+        self._advance(Looked())
 
     def _advance(self, event: LifeEvent) -> tuple[Action, ...]:
         """Let `event` change the life, and do what follows from it."""
@@ -316,7 +316,7 @@ class Keeper:
         """Answer those who need not wait any longer, and set the timer for what comes next."""
         if self._token is not None:
             self._used = self._used or bool(self._waiting)
-            self._waiting.answer(self._token)
+            self._waiting.serve(self._token, self._look)
         elif self._waiting:
             hope = next_start(self._life, self._policy, waiting=True)
             if at.monotonic < self._authorizing_until:
@@ -402,7 +402,7 @@ class Keeper:
     def _expect(self, seconds: float) -> None:
         """Let requests wait for an authorization, for that long."""
         self._authorizing_until = self._monotonic() + seconds if seconds else -math.inf
-        self._advance(Looked())
+        self._look()
 
     def _land(self, event: LifeEvent) -> None:
         self._tried = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from proxy.tokens.unavailable import Unavailable
 
 T = TypeVar("T")
+# Whoever is answered sends a request at once: so many take some ten milliseconds, and then it is others' turn.
+_AT_ONCE: Final = 128
 
 
 class Waiters:
@@ -23,6 +26,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.Future[AccessToken | Unavailable], float] = {}
+        self._next: asyncio.Handle | None = None
 
     def __bool__(self) -> bool:
         """Tell whether anybody waits."""
@@ -43,7 +47,21 @@ class Waiters:
         """Wait no longer."""
         self._deadlines.pop(future, None)
 
-    def answer(self, outcome: AccessToken | Unavailable) -> None:
+    def serve(self, token: AccessToken, again: Callable[[], object]) -> None:
+        """Give it to as many as one turn of the loop bears; where some are left, call `again` in the next turn."""
+        if self._next is not None:
+            return
+        for future in list(islice(self._deadlines, _AT_ONCE)):
+            del self._deadlines[future]
+            settle(future, token)
+        if self._deadlines:
+            self._next = asyncio.get_running_loop().call_soon(self._go_on, again)
+
+    def _go_on(self, again: Callable[[], object]) -> None:
+        self._next = None
+        again()
+
+    def answer(self, outcome: Unavailable) -> None:
         """Give all of them the same."""
         waiting, self._deadlines = self._deadlines, {}
         for future in waiting:

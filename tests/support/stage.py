@@ -311,7 +311,7 @@ class Stage:
         metrics = b""
         if self._pulse:
             lag = await self._pulse.longest()
-            seen.now().lag = 0.0 if self.process.stood_still else lag
+            seen.now().lag = 0.0 if self.process.stood_still or "I5" in seen.now().without else lag
         try:
             if self.process.is_serving:
                 await eventually("the process at rest, as it was at the beginning", self._is_at_rest)

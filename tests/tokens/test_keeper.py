@@ -62,6 +62,36 @@ async def test_the_request_that_started_a_renewal_may_leave():
         assert server.T == 1
 
 
+async def test_a_crowd_that_waits_is_served_in_turns_so_that_others_have_theirs():
+    async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
+        tasks = await waiting(keeper, 1000)
+        async with awaiting("the first tokens"):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        served = sum(task.done() for task in tasks)
+        async with awaiting("all tokens"):
+            await asyncio.gather(*tasks)
+
+        assert 0 < served < 500
+        assert server.T == 1
+
+
+async def test_a_token_that_is_refused_while_a_crowd_is_served_is_given_to_nobody_any_more():
+    async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
+        tasks = await waiting(keeper, 1000)
+        async with awaiting("the first tokens"):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        spent = keeper.take()
+        done = {task for task in tasks if task.done()}
+        assert keeper.refused(spent) is Refused.RETRY
+        async with awaiting("all tokens"):
+            later = await asyncio.gather(*(task for task in tasks if task not in done))
+
+        given = [token.value.reveal() for token in later]
+        assert given.count("token-1") < len(given) / 2  # those to whom it was on its way already
+        assert given.count("token-2") == len(given) - given.count("token-1")
+        assert server.T == 2
+
+
 @pytest.mark.case("R-363")
 async def test_all_who_wait_may_leave_at_once_and_the_renewal_goes_on():
     gate = asyncio.Event()
