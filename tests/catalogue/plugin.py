@@ -29,12 +29,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--record", action="store_true", help="write down what the cases of the catalogue saw")
     group.addoption("--tell", metavar="FILE", help="write there what went beside the cases, as JSON")
     group.addoption("--measure", action="store_true", help="measure how long event loops stand still")
+    group.addoption("--only-beside", action="store_true", help="only cases that have good requests beside them")
     group.addoption("--beside", type=int, default=1, metavar="SEED", help="of good requests beside cases; 0: none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     traffic.configure(config.getoption("beside"), measure=config.getoption("measure"))
     config.pluginmanager.register(Run(config), "the catalogue's view of this run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--only-beside"):
+        alone = [item for item in items if catalogue().why_alone(item.nodeid)]
+        items[:] = [item for item in items if item not in set(alone)]
+        config.hook.pytest_deselected(items=alone)
 
 
 @pytest.hookimpl(tryfirst=True)
