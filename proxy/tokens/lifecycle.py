@@ -148,7 +148,8 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
             demand = Demand(waiting=demand.waiting, used=False)
         case Regained():
             if not isinstance(life.errand, Flying):
-                life = replace(life, errand=Resting())
+                # What has failed is wanted still, where the distance of two attempts keeps it from beginning now.
+                life = replace(life, errand=Resting(), asked=life.asked or isinstance(life.errand, BackingOff | Braked))
         case Failed():
             life = _failed(replace(life, refreshable=event.refreshable), event.failure, at, policy)
         case _:

@@ -19,6 +19,7 @@ from proxy.tokens.states import (
     Life,
     Looked,
     RefusedUpstream,
+    Regained,
     Revoked,
     holds,
     state_of,
@@ -136,6 +137,10 @@ class Led:
         self.ended += 1
         self.used = False
         self._step(Failed(failure, refreshable))
+
+    def regain(self):
+        """What attempts have failed for is there again."""
+        self._step(Regained())
 
     def revoke(self):
         """The tokens are given back; what a renewal under way brings is dropped."""

@@ -746,3 +746,26 @@ def test_an_authorization_that_brings_a_token_too_late_is_followed_by_a_refresh(
     assert led.state is State.BACKOFF
     led.land()
     assert led.state is State.VALID
+
+
+def test_what_failed_for_want_of_the_store_begins_as_soon_as_it_may_when_the_store_is_back():
+    led = Led()
+    led.ask(first=True)
+    led.fail()
+    led.after(0.99)
+
+    led.regain()  # too soon for another attempt, and nobody waits or asks
+
+    assert not led.flying
+    assert led.next_wake == pytest.approx(0.01)
+    led.after(led.next_wake)
+    assert led.flying
+
+
+def test_a_store_that_is_back_in_the_middle_of_an_attempt_changes_nothing_of_it():
+    led = Led()
+    led.ask(first=True)
+    led.regain()
+    assert led.flying
+    led.land()
+    assert led.started == 1
