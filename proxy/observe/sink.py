@@ -35,7 +35,7 @@ class LineSink:
         self._closing = Event()
         self._broken = False
         self._told = 0
-        self._starting = Lock()
+        self._starting, self._writing = Lock(), Lock()
         self._thread: Thread | None = None
 
     def write(self, line: bytes) -> None:
@@ -63,9 +63,11 @@ class LineSink:
         """Write what is queued and end the thread; give up after `patience` seconds when nobody reads."""
         self._closing.set()
         self._some.set()
-        if self._thread is not None:
-            self._thread.join(patience)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive():
+            thread.join(patience)
+        else:  # nothing was written, or a signal came in the middle of the thread's beginning
+            self._write_queued()
 
     def _wake(self) -> None:
         self._some.set()
@@ -80,10 +82,14 @@ class LineSink:
             self._some.wait()
             closing = self._closing.wait(self._gather)
             self._some.clear()
-            while self._lines:
-                self._write([self._lines.popleft() for _ in range(min(WRITE_LINES, len(self._lines)))])
+            self._write_queued()
             if closing:
                 return
+
+    def _write_queued(self) -> None:
+        with self._writing:
+            while self._lines:
+                self._write([self._lines.popleft() for _ in range(min(WRITE_LINES, len(self._lines)))])
 
     def _write(self, lines: list[bytes]) -> None:
         if self.dropped != self._told:

@@ -111,3 +111,22 @@ def test_a_sink_that_was_never_written_to_starts_no_thread_and_closes_at_once():
     sink.close()
 
     assert sink.dropped == 0
+
+
+def test_a_signal_that_comes_while_the_thread_begins_costs_no_line(monkeypatch):
+    class Interrupted(Thread):
+        def start(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.observe.sink.Thread", Interrupted)
+    pipe = Pipe()
+    sink = LineSink(pipe.writing)
+
+    with pytest.raises(KeyboardInterrupt):
+        sink.write(b"first\n")
+    sink.write(b"second\n")
+    sink.close()
+    os.close(pipe.writing)
+
+    with os.fdopen(pipe.reading, "rb") as stream:
+        assert stream.read() == b"first\nsecond\n"
