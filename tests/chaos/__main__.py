@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import os
-import shutil
 import sys
 import tempfile
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from tests.chaos import crowd, kills, nemesis, outage, replicas
-from tests.support.figures import table
+from tests.support.parts import Part, asked_for, run, tell
 from tests.support.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -32,7 +26,6 @@ _EXPIRIES: Final = 1_000
 _ROUNDS: Final = 5
 _CONNECTIONS: Final = 10
 _VICTIMS: Final = 8
-_PATH: Final = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 async def _kills(options: argparse.Namespace) -> list[Figure]:
@@ -43,7 +36,7 @@ async def _kills(options: argparse.Namespace) -> list[Figure]:
                 hunts.append(
                     await kills.hunt(victim, kills.ON_DISK, max(1, options.kills // 2), seed=options.seed + grace)
                 )
-    _tell(fault for each in hunts for fault in each.faults)
+    tell(*(fault for each in hunts for fault in each.faults))
     return kills.figures(hunts, "store on disk")
 
 
@@ -58,14 +51,14 @@ async def _kills_in_redis(options: argparse.Namespace) -> list[Figure]:
             times = max(1, options.kills // _VICTIMS)
             hunts.append(kills.hunt(victim, kills.IN_REDIS, times, seed=options.seed + number))
         seen = await asyncio.gather(*hunts)
-    _tell(fault for each in seen for fault in each.faults)
+    tell(*(fault for each in seen for fault in each.faults))
     return kills.figures(seen, "store in Redis")
 
 
 async def _replicas(options: argparse.Namespace) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         seen = await replicas.expire_together(Path(folder), _CONNECTIONS, options.expiries)
-        _tell(seen.faults)
+        tell(*seen.faults)
         return replicas.figures(seen)
 
 
@@ -76,7 +69,7 @@ async def _nemesis(options: argparse.Namespace) -> list[Figure]:
             seen = await nemesis.rage(
                 Path(folder), options.rounds, connections=_CONNECTIONS, grace=grace, seed=options.seed
             )
-        _tell((*seen.verdict.faults, *seen.stuck))
+        tell(*seen.verdict.faults, *seen.stuck)
         found += nemesis.figures(seen, words)
     return found
 
@@ -88,7 +81,7 @@ def _outages(options: argparse.Namespace) -> list[Figure]:
         *outage.on_the_edge(options.outages, options.seed),
     ]
     seen = [outage.lived(each) for each in outages]
-    _tell(str(each) for each in seen if each.failed)
+    tell(*(str(each) for each in seen if each.failed))
     return outage.figures(seen)
 
 
@@ -98,45 +91,18 @@ async def _crowd(options: argparse.Namespace) -> list[Figure]:
 
 
 PARTS: Final = {
-    "kills": (lambda options: asyncio.run(_kills(options)), ("strace",)),
-    "kills-redis": (lambda options: asyncio.run(_kills_in_redis(options)), ("strace", "redis-server")),
-    "replicas": (lambda options: asyncio.run(_replicas(options)), ("redis-server",)),
-    "nemesis": (lambda options: asyncio.run(_nemesis(options)), ("redis-server",)),
-    "outages": (_outages, ()),
-    "crowd": (lambda options: asyncio.run(_crowd(options)), ()),
+    "kills": Part(lambda options: asyncio.run(_kills(options)), ("strace",)),
+    "kills-redis": Part(lambda options: asyncio.run(_kills_in_redis(options)), ("strace", "redis-server")),
+    "replicas": Part(lambda options: asyncio.run(_replicas(options)), ("redis-server",)),
+    "nemesis": Part(lambda options: asyncio.run(_nemesis(options)), ("redis-server",)),
+    "outages": Part(_outages),
+    "crowd": Part(lambda options: asyncio.run(_crowd(options))),
 }
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the parts that are asked for; returns the exit status."""
-    options = _options(words)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    found: list[Figure] = []
-    missing = False
-    for name in options.parts:
-        attack, programs = PARTS[name]
-        lacking = [program for program in programs if shutil.which(program, path=_PATH) is None]
-        if lacking:
-            _tell([f"{name}: left out, {', '.join(lacking)} missing"])
-            missing = True
-            continue
-        begun = time.monotonic()
-        _tell([f"{name} …"])
-        found += attack(options)
-        _tell([f"{name}: {time.monotonic() - begun:.0f} s"])
-    sys.stdout.write(table(found) + "\n")
-    return 1 if missing or not all(each.holds for each in found) else 0
-
-
-def _tell(lines) -> None:
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Attack the product, print figures.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them when left out")
     parser.add_argument(
         "--kills",
         type=int,
@@ -150,13 +116,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--callers", type=int, default=crowd.CALLERS, help="callers of the crowd")
     parser.add_argument("--expiries", type=int, default=_EXPIRIES, help="expiries at all replicas at once")
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="times that the nemesis does each of its things")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is random")
-    options = parser.parse_args(words)
-    unknown = [name for name in options.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)} (known: {', '.join(PARTS)})")
-    options.parts = options.parts or list(PARTS)
-    return options
+    return run(PARTS, asked_for(parser, PARTS, words))
 
 
 if __name__ == "__main__":

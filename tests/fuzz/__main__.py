@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +16,7 @@ from tests.fuzz import coverage, forms, kept, memory
 from tests.fuzz.forms import Bounds
 from tests.fuzz.node import node
 from tests.fuzz.targets import NAMES
-from tests.support.figures import table
+from tests.support.parts import Part, asked_for, run, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,31 +34,41 @@ _ALIASES: Final = {
 }  # fmt: skip
 
 
+def _bounds(options: argparse.Namespace) -> Bounds:
+    return Bounds(options.mutants, options.minutes * 60 / len(options.parts), options.seed)
+
+
+def _mutants(name: str) -> Part:
+    def measure(options: argparse.Namespace) -> list[Figure]:
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+            return asyncio.run(_MUTANTS[name](Path(folder), _bounds(options), options.folder))
+
+    return Part(measure, () if name == "splits" else ("node",))
+
+
+def _target(name: str) -> Part:
+    return Part(lambda options: forms.one_target(name, _bounds(options), options.folder))
+
+
+PARTS: Final = {name: _mutants(name) for name in _MUTANTS} | {name: _target(name) for name in NAMES}
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the parts that are asked for; returns the exit status."""
-    options = _options(words)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Spoil bytes, judge what comes of them.")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for all parts together")
+    parser.add_argument(
+        "--mutants", type=int, help="of each part, instead of minutes; targets run without atheris then"
+    )
+    parser.add_argument("--folder", type=Path, default=forms.FOUND, help="for what breaks a rule, and the corpora")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="one that was kept there, instead of all else")
+    options = asked_for(parser, PARTS, words, _ALIASES)
     if options.replay is not None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         return asyncio.run(_replay(options.replay))
     if not coverage.available() and set(options.parts) & set(NAMES):
-        _tell("atheris is not there: targets run on mutants of their seeds, and follow no branches")
-    found: list[Figure] = []
-    missing = False
-    seconds = options.minutes * 60 / len(options.parts)
-    for name in options.parts:
-        bounds = Bounds(options.mutants, seconds, options.seed)
-        began = time.monotonic()
-        if name in NAMES:
-            found += forms.one_target(name, bounds, options.folder)
-        elif name != "splits" and shutil.which("node") is None:
-            _tell(f"{name}: left out, node missing")
-            missing = True
-        else:
-            with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-                found += asyncio.run(_MUTANTS[name](Path(folder), bounds, options.folder))
-        _tell(f"{name}: {time.monotonic() - began:.0f} s")
-    sys.stdout.write(table(found) + "\n")
-    return 1 if missing or not all(each.holds for each in found) else 0
+        tell("atheris is not there: targets run on mutants of their seeds, and follow no branches")
+    return run(PARTS, options)
 
 
 async def _replay(file: Path) -> int:
@@ -68,35 +76,8 @@ async def _replay(file: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         async with node() as reader, memory.world(Path(folder)) as world:
             faults = await kept.faults_of(world, reader, kept.read(file))
-    _tell("\n".join(faults) or "no rule is broken")
+    tell("\n".join(faults) or "no rule is broken")
     return 1 if faults else 0
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def _options(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Spoil bytes, judge what comes of them.")
-    known = [*_MUTANTS, *NAMES]
-    parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"of {', '.join((*_ALIASES, *known))}; all of them when left out"
-    )
-    parser.add_argument("--minutes", type=float, default=30.0, help="for all parts together")
-    parser.add_argument(
-        "--mutants", type=int, help="of each part, instead of minutes; targets run without atheris then"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is random")
-    parser.add_argument("--folder", type=Path, default=forms.FOUND, help="for what breaks a rule, and the corpora")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="one that was kept there, instead of all else")
-    options = parser.parse_args(words)
-    asked = [part for word in options.parts for part in _ALIASES.get(word, (word,))]
-    unknown = [name for name in asked if name not in known]
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)} (known: {', '.join((*_ALIASES, *known))})")
-    options.parts = asked or known
-    return options
 
 
 if __name__ == "__main__":

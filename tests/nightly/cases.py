@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.figures import Figure
+from tests.support.parts import Ended, tell, told_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable
 
 _ROUNDS: Final = 25
 _ROOT: Final = Path(__file__).parents[2]
@@ -59,30 +61,47 @@ class Rounds:
 
 
 async def measure(folder: Path, scale: float, seed: int) -> list[Figure]:
-    """Run so many rounds, each with a seed of its own."""
+    """Run so many rounds, each with a seed of its own; `Ended` when told to, once the round under way is over."""
+
+    async def play(each: int) -> dict[str, Any]:
+        return await _round(folder / f"{each}.json", each, only_beside=each > seed)
+
+    return await of_rounds(max(1, round(_ROUNDS * scale)), seed, play)
+
+
+async def of_rounds(wanted: int, seed: int, play: Callable[[int], Awaitable[dict[str, Any]]]) -> list[Figure]:
+    """Play so many rounds, each with a seed of its own, and return what they came to; raises `Ended` when told to."""
     rounds = Rounds()
-    for number in range(max(1, round(_ROUNDS * scale))):
-        told = await _round(folder / f"{number}.json", seed + number, _WITH_A_PROCESS, only_beside=number > 0)
-        rounds.add(seed + number, told)
-        sys.stderr.write(
-            f"round {rounds.rounds}: {rounds.good} good requests, lost {rounds.lost}, leaks {rounds.leaks}, "
-            f"failed {len(rounds.failed)}, rest {rounds.rest:.2f} s, lag {rounds.lag * 1000:.0f} ms\n"
-        )
-    sys.stderr.writelines(f"{test}\n" for test in rounds.failed)
-    sys.stderr.writelines(f"{lag * 1000:.0f} ms at {test}\n" for test, lag in sorted(rounds.lags.items()))
+    with told_to_end() as told:
+        for each in range(seed, seed + wanted):
+            rounds.add(each, await play(each))
+            tell(
+                f"round {rounds.rounds}: {rounds.good} good requests, lost {rounds.lost}, leaks {rounds.leaks}, "
+                f"failed {len(rounds.failed)}, rest {rounds.rest:.2f} s, lag {rounds.lag * 1000:.0f} ms"
+            )
+            if told.is_set():
+                break
+    tell(*rounds.failed, *(f"{lag * 1000:.0f} ms at {test}" for test, lag in sorted(rounds.lags.items())))
+    if told.is_set():
+        raise Ended(figures(rounds))
     return figures(rounds)
 
 
-async def _round(told: Path, seed: int, places: Sequence[str], *, only_beside: bool = False) -> dict[str, Any]:
-    """Run the cases once; return what the run told of itself."""
+async def _round(told: Path, seed: int, *, only_beside: bool) -> dict[str, Any]:
+    """Run the cases once; return what the run told of itself. What a terminal says to end is not said to it."""
     words = ("--only-beside",) if only_beside else ()
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-m", "case", "-n", "4", "--dist", "loadfile", "-p", "no:cacheprovider",
-        "--beside", str(seed), "--measure", "--tell", str(told), *words, *places,
+        "--beside", str(seed), "--measure", "--tell", str(told), *words, *_WITH_A_PROCESS,
         cwd=_ROOT, env={**os.environ, "CI_REQUIRE_ALL": ""},
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, process_group=0,
     )  # fmt: skip
-    output, _ = await running.communicate()
+    try:
+        output, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            os.killpg(running.pid, signal.SIGTERM)
+            await running.wait()
     # Of what failed: why.
     sys.stderr.writelines(f"{line}\n" for line in output.decode().splitlines() if line.startswith(("E  ", "____")))
     content: dict[str, Any] = json.loads(await asyncio.to_thread(told.read_text))
