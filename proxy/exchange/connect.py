@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import Refusal
 from proxy.exchange.phase import Phase
-from proxy.exchange.pressure import NO_MEMORY
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.tunnel import Tunnel
+from proxy.exchange.turned_away import NO_MEMORY
 from proxy.problem import PROBLEMS, answer
 
 if TYPE_CHECKING:

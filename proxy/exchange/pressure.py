@@ -1,18 +1,13 @@
-"""How full the memory of the process is, and what that means for exchanges. The decision is pure.
+"""How full the memory of the process is: the marks, and when one is passed or left. Pure.
 
 Nearly full: each response ends its stream, and no body is kept for a second attempt, so that what the process holds
-becomes less. Full: nothing new begins, and who asks is told so at once. What is under way ends as usual in either case.
+becomes less. Full: nothing new begins. What is under way ends as usual in either case.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import Final
-
-from proxy.errors import Refusal
-from proxy.exchange.flow import Exchange
-from proxy.exchange.upload import NO_UPLOAD, Upload
-from proxy.problem import PROBLEMS
 
 # Of the limit, as Envoy's overload manager has them. What is left above the upper one is for what is under way.
 NEARLY: Final = 0.85
@@ -21,7 +16,6 @@ FULL: Final = 0.95
 SLACK: Final = 0.05
 # What an exchange comes to whose client does not read: one read of the loop, that it writes and can't get rid of.
 STREAM_MAX: Final = 256 * 1024
-_RETRY_AFTER: Final = 5.0  # seconds: idle streams close and the allocator gives back within that
 
 
 class Pressure(IntEnum):
@@ -43,19 +37,3 @@ def pressure_after(before: Pressure, used: int, limit: int, *, young: int = 0) -
         if used >= limit * (mark - SLACK if before >= level else mark):
             return level
     return Pressure.NONE
-
-
-NO_MEMORY: Final = Refusal(
-    PROBLEMS["overloaded"], "the memory of the proxy is nearly used up", retry_after=_RETRY_AFTER
-)
-
-
-class TurnedAway(Exchange):
-    """An exchange that is not begun: its caller is told so."""
-
-    __slots__ = ()
-
-    def start(self, piece: bytes, *, done: bool) -> None:
-        """Answer at once."""
-        self._upload = NO_UPLOAD if done and not piece else Upload(piece, done=done)
-        self._answer(NO_MEMORY)

@@ -7,8 +7,9 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.flow import Exchange
-from proxy.exchange.pressure import Pressure, TurnedAway
+from proxy.exchange.pressure import Pressure
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
+from proxy.exchange.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.definitions.settings import UnixBind
 from proxy.errors import Refusal
-from proxy.exchange.pressure import NO_MEMORY
+from proxy.exchange.turned_away import NO_MEMORY
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.inbound.tls import Exchangeable

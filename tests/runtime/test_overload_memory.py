@@ -1,4 +1,4 @@
-"""How full the memory is: which cgroup is ours, what counts in it, and at which marks something changes."""
+"""How full the memory is: which cgroup is ours, and what counts in it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ from pathlib import Path
 import pytest
 
 from proxy.definitions.settings import Limits
-from proxy.exchange.pressure import Pressure, pressure_after
 from proxy.runtime.cgroup import open_cgroup
 from proxy.runtime.shares import replay_memory
 
-NONE, NEARLY, FULL = Pressure
 MIB = 1 << 20
 UNLIMITED_FIRST = "9223372036854771712\n"
-
-
-@pytest.mark.case("L-284")
-@pytest.mark.parametrize(
-    ("before", "used", "after"),
-    [
-        (NONE, 0, NONE), (NONE, 849, NONE), (NONE, 850, NEARLY), (NONE, 949, NEARLY), (NONE, 950, FULL),
-        (NONE, 2000, FULL), (NEARLY, 801, NEARLY), (NEARLY, 799, NONE), (NEARLY, 949, NEARLY), (NEARLY, 950, FULL),
-        (FULL, 901, FULL), (FULL, 899, NEARLY), (FULL, 801, NEARLY), (FULL, 799, NONE),
-    ],
-)  # fmt: skip
-def test_a_mark_is_left_only_well_below_it(before: Pressure, used: int, after: Pressure) -> None:
-    assert pressure_after(before, used, 1000) is after
 
 
 def written(folder: Path, **files: str) -> Path:
