@@ -6,7 +6,6 @@ of our own span, which is a child of the application's.
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -15,6 +14,8 @@ from proxy.exchange.flow import Exchange
 from proxy.exchange.record import ExchangeRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.exchange.plan import Plan
     from proxy.exchange.stream import Client
     from proxy.exchange.surroundings import Surroundings
@@ -89,6 +90,7 @@ class TracedExchange(Exchange):
     def __init__(
         self,
         sampler: Sampler,
+        bits: Callable[[int], int],
         surroundings: Surroundings,
         client: Client,
         plan: Plan,
@@ -97,7 +99,7 @@ class TracedExchange(Exchange):
         strip_authorization: bool,
     ) -> None:
         super().__init__(surroundings, client, plan, head, strip_authorization=strip_authorization)
-        trace = _take_part(sampler, head)
+        trace = take_part(sampler, bits, head)
         self._record: TracedRecord = TracedRecord(plan.name, head.method, head.target, trace)
 
     def _close_record(self, bytes_in: int = 0) -> None:
@@ -107,29 +109,35 @@ class TracedExchange(Exchange):
 
 
 class Tracing:
-    """Makes exchanges that take part in traces."""
+    """Makes exchanges that take part in traces. `bits` gives a number of so many random bits."""
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, bits: Callable[[int], int]) -> None:
         self._sampler = sampler
+        self._bits = bits
 
     def exchange(
         self, surroundings: Surroundings, client: Client, plan: Plan, head: RequestHead, *, strip_authorization: bool
     ) -> Exchange:
         """Return the exchange of one head, whose fields are changed."""
-        return TracedExchange(self._sampler, surroundings, client, plan, head, strip_authorization=strip_authorization)
+        return TracedExchange(
+            self._sampler, self._bits, surroundings, client, plan, head, strip_authorization=strip_authorization
+        )
 
 
-def _take_part(sampler: Sampler, head: RequestHead) -> Trace:
-    """Put our place in the trace into the head. The state of a trace that can't be gone on with ends here (§3.3)."""
+def take_part(sampler: Sampler, bits: Callable[[int], int], head: RequestHead) -> Trace:
+    """Put our place in the trace into the head; `bits` gives a number of so many random bits for ids of ours.
+
+    The state of a trace that can't be gone on with ends here (§3.3).
+    """
     found = _FIELDS.findall(head.lines)
     parent = parent_of([value for name, value in found if name.lower() == b"traceparent"])
-    trace_id = parent.trace_id if parent is not None else _id(128)
-    trace = Trace(trace_id, parent, _id(64), _id(64), sampler.samples(trace_id, parent))
+    trace_id = parent.trace_id if parent is not None else _id(bits, 128)
+    trace = Trace(trace_id, parent, _id(bits, 64), _id(bits, 64), sampler.samples(trace_id, parent))
     gone = (b"traceparent",) if parent is not None else (b"traceparent", b"tracestate")
     lines = _FIELDS.sub(lambda field: b"" if field[1].lower() in gone else field[0], head.lines)
     head.lines = lines[:-2] + trace.line + b"\r\n"
     return trace
 
 
-def _id(bits: int) -> int:
-    return random.getrandbits(bits) or 1  # nosec B311 # it tells requests apart and guards nothing
+def _id(bits: Callable[[int], int], size: int) -> int:
+    return bits(size) or 1  # an id of noughts is none (§2.2.3, §2.2.4)

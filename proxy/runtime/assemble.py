@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final, assert_never
@@ -128,7 +127,7 @@ class Workshop:
         memory_limit: int | None = None,
     ) -> None:
         limits = settings.limits
-        tag = f"iclient-proxy-{os.urandom(4).hex()}"
+        tag = f"iclient-proxy-{entropy.randbytes(4).hex()}"
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._entropy = entropy
@@ -164,7 +163,7 @@ class Workshop:
             via_tag=tag.encode(),
             tunnels_max=tunnels,
             tunnel_idle=limits.tunnel_idle,
-            exchange=Tracing(sampler).exchange if sampler is not None else Exchange,
+            exchange=Tracing(sampler, entropy.getrandbits).exchange if sampler is not None else Exchange,
         )
         self._tunnels_claimed, self._tunnels = (
             RawStreams(way, self._loop, self.sweep, _TUNNEL_CONNECT) for way in (self._claimed, self._unclaimed)

@@ -10,7 +10,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from proxy.exchange.traced import Parent, parent_of
+from proxy.exchange.traced import Parent, parent_of, take_part
+from proxy.wire.request import HeadLimits, parse_request
 from tests.support.deadline import awaiting
 from tests.support.scripts import response
 from tests.support.stage import Stage
@@ -191,3 +192,35 @@ async def test_without_a_place_for_spans_the_trace_passes_as_it_came(tmp_path: P
 )
 def test_the_parent_is_read_as_the_standard_says(values, parent):
     assert parent_of([value.encode() for value in values]) == parent
+
+
+class Everything:
+    """Records each trace."""
+
+    def samples(self, trace_id: int, parent: Parent | None) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("field", "bits", "line"),
+    [
+        ("X-A: 1", [7, 8, 9], f"00-{7:032x}-{9:016x}-01"),
+        ("X-A: 1", [0, 0, 0], f"00-{1:032x}-{1:016x}-01"),  # an id of noughts is none
+        (f"traceparent: 00-{TRACE}-{CALLER}-01", [8, 9], f"00-{TRACE}-{9:016x}-01"),
+    ],
+    ids=["a trace that begins", "noughts", "a trace that goes on"],
+)
+def test_ids_are_made_of_the_entropy_that_is_handed_in(field: str, bits: list[int], line: str):
+    limits = HeadLimits(size=2000, line=500, fields=20, target=300)
+    head = parse_request(f"GET /x HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n".encode(), limits)
+    assert head is not None
+    asked: list[int] = []
+
+    def next_bits(size: int) -> int:
+        asked.append(size)
+        return bits[len(asked) - 1]
+
+    take_part(Everything(), next_bits, head)
+
+    assert f"\r\ntraceparent: {line}\r\n".encode() in head.lines
+    assert asked == [128, 64, 64][-len(bits) :]
