@@ -23,6 +23,7 @@ from proxy.secret import Secret
 from tests.definitions.written import (
     ENVIRON,
     ONE,
+    closed_folder,
     codes,
     connection,
     definitions,
@@ -391,6 +392,26 @@ class TestFolders:
             load([folder / ("x" * 300)], ENVIRON)
 
         assert [fault.code for fault in refused.value.faults] == ["config_unreadable"]
+
+    @case("C-11")
+    def test_a_folder_that_can_not_be_looked_into_is_a_fault_and_nothing_of_it_is_said_to_be_missing(self, folder):
+        write(folder, "connections: {a: {base_url: https://a.com, iclient: s}}", "c/1.yaml")
+        with closed_folder(folder / "c") as closed, pytest.raises(DefinitionsError) as refused:
+            load([folder / "c"], ENVIRON)
+
+        assert [(fault.file, fault.code, fault.message) for fault in refused.value.faults] == [
+            (
+                str(closed),
+                "config_unreadable",
+                "this folder can't be looked into: file name too long; let the proxy's user read it, or move it away",
+            )
+        ]
+
+    def test_the_folder_that_file_systems_keep_for_themselves_is_not_looked_into(self, folder):
+        write(folder, ONE, "c/1.yaml")
+        write(folder, "connections: [", "c/lost+found/2.yaml")
+
+        assert len(load([folder / "c"], ENVIRON).definitions.connections) == 1
 
     def test_nothing_is_said_to_be_missing_that_may_stand_in_a_broken_file(self, folder):
         write(folder, "iclients: {s: [", "c/1.yaml")

@@ -1,5 +1,8 @@
 """Definitions as operators write them, and what the loader makes of them."""
 
+import os
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 from proxy.definitions.load import load
@@ -35,6 +38,26 @@ def write(folder, text, name="f.yaml"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+@contextmanager
+def closed_folder(parent):
+    """Make folders below each other down to one that can't be looked into; yield that one, remove them in the end.
+
+    By the length of its path (PATH_MAX): root, who may be running this, may look into every other one.
+    """
+    names = ["x" * 250] * (4096 // 251 + 1)
+    inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    for name in names:
+        os.mkdir(name, dir_fd=inner)
+        outer, inner = inner, os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    try:
+        paths = [Path(parent, *names[:depth]) for depth in range(1, len(names) + 1)]
+        yield next(path for path in paths if len(os.fsencode(path)) >= 4096)
+    finally:
+        shutil.rmtree(parent / names[0])
 
 
 def loaded(folder, text, environ=ENVIRON):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.definitions.written import closed_folder
 from tests.support.deadline import eventually
 from tests.support.scripts import OK_BODY
 from tests.support.stage import SECRET, Case, Stage
@@ -143,6 +144,20 @@ async def test_a_file_that_changes_is_in_force_and_what_did_not_change_keeps_its
     assert (line["kept"], line["changed"]) == (1, "c1")
     assert "definitions.yaml" in on.process.logged("files_changed")[0]["files"]
     assert seen(on.c1) == [b"2"]
+    assert (on.c0.token_requests, len(on.c0.upstream.streams)) == (1, 1)
+
+
+@pytest.mark.case("C-24")
+async def test_a_folder_that_can_not_be_looked_into_changes_nothing_until_it_is_gone(tmp_path: Path, scene: Open):
+    (tmp_path / "c").mkdir()
+    on = await scene(folder=True, inner=tmp_path / "c")
+    client = await on.c0.warm()
+    with closed_folder(on.folder):
+        line = await on.reloaded(1, "rejected")
+        assert line["faults"].startswith(f"config_unreadable: {on.folder}/x")
+        assert (await client.ask(on.c0.request())).status == 200
+    await on.reloaded(2)
+    assert (await client.ask(on.c0.request())).status == 200
     assert (on.c0.token_requests, len(on.c0.upstream.streams)) == (1, 1)
 
 
