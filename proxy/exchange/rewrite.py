@@ -154,8 +154,11 @@ def response_head(aim: Aim, head: ResponseHead, target: bytes, *, added: bytes, 
 
 def ends_stream(request: RequestHead, response: ResponseHead, *, decoded: bool) -> bool:
     """Whether the client's stream ends with this response: it wants so, or only the end can mark that of the body."""
-    if not request.keeps_alive:
-        return True
+    return not request.keeps_alive or lasts_until_the_end(request, response, decoded=decoded)
+
+
+def lasts_until_the_end(request: RequestHead, response: ResponseHead, *, decoded: bool = False) -> bool:
+    """Whether there is a body that nothing but the end of its stream ends (RFC 9112 §6.3)."""
     if request.method == b"HEAD" or response.status in (204, 304):
         return False
     return decoded or (not response.fields.chunked and response.fields.content_length < 0)

@@ -43,8 +43,8 @@ class Surroundings:
     """
 
     __slots__ = (
-        "_draining", "_last_id", "_prefix", "_usual", "bounds", "closing", "counters", "exchange", "full", "loop",
-        "memory", "recorder", "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
+        "_beside", "_draining", "_last_id", "_prefix", "_usual", "bounds", "closing", "counters", "exchange", "full",
+        "loop", "memory", "recorder", "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -72,12 +72,38 @@ class Surroundings:
         self.tunnels_max = tunnels_max
         self.tunnel_idle = tunnel_idle
         self.closing = self.full = self._draining = False
+        self._beside: tuple[Surroundings, ...] = ()
         self._prefix = os.urandom(5).hex()
         self._last_id = 0
+
+    def beside(self, exchange: Callable[..., Exchange]) -> Surroundings:
+        """Return the same for streams on which exchanges begin otherwise; it hears of whatever these hear of."""
+        other = Surroundings(
+            self.loop,
+            self.counters,
+            self.unmatched,
+            self.recorder,
+            self.memory,
+            self.bounds,
+            via_tag=self.via_tag,
+            tunnels_max=self.tunnels_max,
+            tunnel_idle=self.tunnel_idle,
+            exchange=exchange,
+        )
+        self._beside += (other,)
+        return other
+
+    def allow_tunnels(self, most: int) -> None:
+        """From now on so many tunnels may be open."""
+        self.tunnels_max = most
+        for other in self._beside:
+            other.allow_tunnels(most)
 
     def drain(self) -> None:
         """The process is about to end."""
         self._draining = self.closing = True
+        for other in self._beside:
+            other.drain()
 
     def press(self, pressure: Pressure) -> None:
         """Do with less memory, or as usual again; what is under way goes on."""
@@ -86,6 +112,8 @@ class Surroundings:
         self.memory.keeps_requests = not tight
         self.full = pressure is Pressure.FULL
         self.exchange = TurnedAway if self.full else self._usual
+        for other in self._beside:
+            other.press(pressure)
 
     def count_reply(self, problem: Problem) -> None:
         """Count an own answer."""

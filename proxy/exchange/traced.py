@@ -109,17 +109,20 @@ class TracedExchange(Exchange):
 
 
 class Tracing:
-    """Makes exchanges that take part in traces. `bits` gives a number of so many random bits."""
+    """Makes exchanges that take part in traces, of one `kind`. `bits` gives a number of so many random bits."""
 
-    def __init__(self, sampler: Sampler, bits: Callable[[int], int]) -> None:
+    def __init__(
+        self, sampler: Sampler, bits: Callable[[int], int], kind: type[TracedExchange] = TracedExchange
+    ) -> None:
         self._sampler = sampler
         self._bits = bits
+        self._kind = kind
 
     def exchange(
         self, surroundings: Surroundings, client: Client, plan: Plan, head: RequestHead, *, strip_authorization: bool
     ) -> Exchange:
         """Return the exchange of one head, whose fields are changed."""
-        return TracedExchange(
+        return self._kind(
             self._sampler, self._bits, surroundings, client, plan, head, strip_authorization=strip_authorization
         )
 

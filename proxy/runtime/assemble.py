@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import structlog
 
 from proxy.definitions.models import Connection, Timeouts, Tls
-from proxy.definitions.settings import ForwardListener, ReverseListener
+from proxy.definitions.settings import ForwardListener, ReverseListener, UnixBind
 from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
 from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
 from proxy.exchange.flow import Exchange
+from proxy.exchange.in_chunks import InChunks, TracedInChunks
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
@@ -165,6 +166,9 @@ class Workshop:
             tunnel_idle=limits.tunnel_idle,
             exchange=Tracing(sampler, entropy.getrandbits).exchange if sampler is not None else Exchange,
         )
+        self._without_resets = self.surroundings.beside(
+            Tracing(sampler, entropy.getrandbits, TracedInChunks).exchange if sampler is not None else InChunks
+        )
         self._tunnels_claimed, self._tunnels = (
             RawStreams(way, self._loop, self.sweep, _TUNNEL_CONNECT) for way in (self._claimed, self._unclaimed)
         )
@@ -237,7 +241,7 @@ class Workshop:
             door.settings.bind,
             self.tls(door),
             self.rules(door, parts),
-            self.surroundings,
+            self._without_resets if isinstance(door.settings.bind, UnixBind) else self.surroundings,
             self._limits,
             self._head_limits,
             self.sweep,
@@ -310,7 +314,8 @@ class Workshop:
         """Let nothing be dialled that `deny` lists, nor `own`, the addresses and ports of the open listeners."""
         forward = definitions.listeners.forward
         deny = forward.deny if forward is not None else ()
-        _, _, self.surroundings.tunnels_max = stream_limits_of(self._limits, dials=forward is not None)
+        _, _, tunnels = stream_limits_of(self._limits, dials=forward is not None)
+        self.surroundings.allow_tunnels(tunnels)
         self.destinations = Destinations(deny, own, is_local=is_local, api_server=self._api_server)
 
     def _way(self, *, claimed: bool) -> Way:

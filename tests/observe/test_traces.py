@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from proxy.exchange.traced import Parent, parent_of, take_part
 from proxy.wire.request import HeadLimits, parse_request
 from tests.support.deadline import awaiting
-from tests.support.scripts import response
+from tests.support.scripts import replies_then_fin, response
 from tests.support.stage import Stage
 from tests.support.upstream import Upstream, listen
 
@@ -67,8 +67,10 @@ def told(span: Span) -> dict[str, object]:
     return {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
 
 
-async def staged(folder: Path, collector: Collector, wait: str = "15s", **environment: str) -> Stage:
-    stage = Stage({"crm": {}}, {"limits": {"token_wait": wait}})
+async def staged(
+    folder: Path, collector: Collector, wait: str = "15s", listeners: dict[str, Any] | None = None, **environment: str
+) -> Stage:
+    stage = Stage({"crm": {}}, {"limits": {"token_wait": wait}, "listeners": listeners or {}})
     await collector.server.start()
     await stage.start(folder, environment=collector.environment | environment)
     return stage
@@ -157,6 +159,25 @@ async def test_a_refused_request_is_a_failed_span_of_the_proxy_alone(tmp_path: P
     assert (answer.status, [span.kind for span in collector.spans]) == (503, [KINDS.SPAN_KIND_SERVER])
     assert collector.spans[0].status.code == Status.STATUS_CODE_ERROR
     assert case.upstream_requests == 0
+
+
+async def test_where_bodies_go_out_in_chunks_since_nothing_else_shows_a_cut_spans_are_sent_too(tmp_path: Path):
+    unix = {"bind": f"unix:{tmp_path}/proxy.sock", "allowed_hosts": ["127.0.0.1"]}
+    collector = Collector()
+    stage = await staged(tmp_path, collector, listeners={"reverse": [{"bind": "127.0.0.1:0"}, unix]})
+    try:
+        case = await stage.case("crm")
+        case.upstream.answers(replies_then_fin(b"HTTP/1.1 200 OK\r\n\r\nhello"))
+        client = await case.connect(stage.process.sockets[0])
+        answer = await client.ask(case.request(f"traceparent: 00-{TRACE}-{CALLER}-01".encode()))
+        spans = await collector.until(2)
+        await case.close()
+    finally:
+        await stage.close()
+        await collector.server.close()
+
+    assert (answer.body, answer.values(b"transfer-encoding"), answer.complete) == (b"hello", [b"chunked"], True)
+    assert {span.trace_id.hex() for span in spans} == {TRACE}
 
 
 async def test_without_a_place_for_spans_the_trace_passes_as_it_came(tmp_path: Path):
