@@ -74,6 +74,16 @@ async def shell(script: str, folder: Path, **environment: str) -> Said:
     return Said(running.returncode, out.decode("utf-8", "backslashreplace"), err.decode("utf-8", "backslashreplace"))
 
 
+def assert_replaced(case: Case, said: Said, upload: Upload) -> None:
+    """A token was put on, and another one when it was refused, with the same body; the application noticed nothing."""
+    first, refused, replayed = case.upstream.requests
+    assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said
+    assert [first.token, refused.token, replayed.token] == [case.token(1), case.token(1), case.token(2)]
+    assert [sha256(refused.body), sha256(replayed.body)] == [upload.digest, upload.digest]
+    assert [request.target for request in case.upstream.requests] == [b"/first", b"/second", b"/second"]
+    assert case.token_requests == 2
+
+
 class ClientStage(Stage):
     """One process with a forward listener; `urls` has the base URL of each connection, without its port.
 
@@ -150,6 +160,10 @@ class ClientStage(Stage):
         """Run a script after its shell has evaluated what `env` prints for that runtime."""
         printed = await self.env(runtime, *options)
         return await shell(f'eval "$PRINTED"\n{script}', folder, PRINTED=printed, **environment)
+
+    async def applied(self, script: str, runtime: str, url: str, upload: Upload, classes: Path, folder: Path) -> Said:
+        """Run the script of a client, which gets from `url`, then posts the upload there."""
+        return await self.run(script, runtime, folder=folder, URL=url, FILE=upload.path, CLASSES=str(classes))
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.clients import Client, parameters
-from tests.clients.stage import ClientStage, Upload, refuses_the_second_request, sha256
+from tests.clients.stage import ClientStage, Upload, assert_replaced, refuses_the_second_request, sha256
 from tests.support.stage import Case
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,21 +23,11 @@ async def test_a_token_is_put_on_and_a_refused_one_is_replaced_with_the_body_int
 ):
     case.upstream.always(refuses_the_second_request)
 
-    said = await stage.run(
-        client.script,
-        client.runtime,
-        folder=tmp_path,
-        URL=f"http://{case.name}.example.com",
-        FILE=upload.path,
-        CLASSES=str(classes),
+    said = await stage.applied(
+        client.script, client.runtime, f"http://{case.name}.example.com", upload, classes, tmp_path
     )
 
-    first, refused, replayed = case.upstream.requests
-    assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said
-    assert [first.token, refused.token, replayed.token] == [case.token(1), case.token(1), case.token(2)]
-    assert [sha256(refused.body), sha256(replayed.body)] == [upload.digest, upload.digest]
-    assert [request.target for request in case.upstream.requests] == [b"/first", b"/second", b"/second"]
-    assert case.token_requests == 2
+    assert_replaced(case, said, upload)
 
 
 @pytest.mark.parametrize("door", ["absolute"])
@@ -47,13 +37,8 @@ async def test_what_goes_past_the_proxy_does(
 ):
     case.upstream.always(refuses_the_second_request)
 
-    said = await stage.run(
-        client.script,
-        client.runtime,
-        folder=tmp_path,
-        URL=f"http://localhost:{case.upstream.port}",
-        FILE=upload.path,
-        CLASSES=str(classes),
+    said = await stage.applied(
+        client.script, client.runtime, f"http://localhost:{case.upstream.port}", upload, classes, tmp_path
     )
 
     assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.clients import Client, parameters
-from tests.clients.stage import ClientStage, Upload, refuses_the_second_request, sha256
+from tests.clients.stage import ClientStage, Upload, assert_replaced, refuses_the_second_request
 from tests.support.stage import Case
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,21 +26,11 @@ async def test_a_token_is_put_on_within_tls_and_a_refused_one_is_replaced_with_t
 ):
     case.upstream.always(refuses_the_second_request)
 
-    said = await stage.run(
-        client.script,
-        client.runtime,
-        folder=tmp_path,
-        URL=f"https://{case.name}.example.com",
-        FILE=upload.path,
-        CLASSES=str(classes),
+    said = await stage.applied(
+        client.script, client.runtime, f"https://{case.name}.example.com", upload, classes, tmp_path
     )
 
-    assert (said.status, said.lines) == (0, [f"200 {sha256(b'')}", f"200 {upload.digest}"]), said
-    first, refused, replayed = case.upstream.requests
-    assert [first.token, refused.token, replayed.token] == [case.token(1), case.token(1), case.token(2)]
-    assert [sha256(refused.body), sha256(replayed.body)] == [upload.digest, upload.digest]
-    assert [request.target for request in case.upstream.requests] == [b"/first", b"/second", b"/second"]
-    assert case.token_requests == 2
+    assert_replaced(case, said, upload)
 
 
 @pytest.mark.parametrize("client", parameters(https=True))
@@ -53,13 +43,13 @@ async def test_a_client_that_is_not_told_of_the_authority_does_not_trust_it(
     )
     java = """export JAVA_TOOL_OPTIONS="$(echo "${JAVA_TOOL_OPTIONS:-}" | sed 's/-Djavax[^ ]*//g')\""""
 
-    said = await stage.run(
+    said = await stage.applied(
         f"{forget}\n{java}\n{client.script}",
         client.runtime,
-        folder=tmp_path,
-        URL=f"https://{case.name}.example.com",
-        FILE=upload.path,
-        CLASSES=str(classes),
+        f"https://{case.name}.example.com",
+        upload,
+        classes,
+        tmp_path,
     )
 
     assert "200 " + upload.digest not in said.out

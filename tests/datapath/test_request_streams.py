@@ -166,12 +166,14 @@ async def test_what_follows_a_refused_request_that_closes_is_ignored_too(case: C
     assert case.upstream_requests == before
 
 
+async def polite(request: Request) -> None:
+    """Ask for the body before it is read, and send it back."""
+    await request.send(CONTINUE)
+    await request.send(response(await request.read_body()))
+
+
 @pytest.mark.case("D-167")
 async def test_a_client_that_expects_continue_gets_the_upstreams(case: Case):
-    async def polite(request: Request) -> None:
-        await request.send(CONTINUE)
-        await request.send(response(await request.read_body()))
-
     case.upstream.answers(polite)
     client = await case.connect()
     await client.send(case.request(EXPECT, b"Content-Length: 5", method=b"POST"))
@@ -185,10 +187,6 @@ async def test_a_client_that_expects_continue_gets_the_upstreams(case: Case):
 
 @pytest.mark.case("D-167")
 async def test_a_client_that_does_not_wait_for_continue_gets_through(case: Case):
-    async def polite(request: Request) -> None:
-        await request.send(CONTINUE)
-        await request.send(response(await request.read_body()))
-
     case.upstream.answers(polite)
     answered = await case.ask(case.request(EXPECT, b"Content-Length: 5", method=b"POST", body=b"hello"))
     assert (answered.status, answered.body, answered.interim) == (200, b"hello", [100])
@@ -206,10 +204,6 @@ async def test_an_upstream_that_refuses_an_expectation_is_heard_before_the_body(
 
 @pytest.mark.case("D-168")
 async def test_a_refused_expectation_is_renewed_and_the_body_sent_once(case: Case):
-    async def polite(request: Request) -> None:
-        await request.send(CONTINUE)
-        await request.send(response(await request.read_body()))
-
     case.upstream.answers(replies_early(unauthorized()), polite)
     client = await case.connect()
     await client.send(case.request(EXPECT, b"Content-Length: 5", method=b"POST"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
+
+if TYPE_CHECKING:
+    from tests.fuzz.memory import Server
 
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?= )")
 _KNOWN: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE"))
@@ -34,8 +37,8 @@ class Answering:
 
     def on_message_complete(self) -> None:
         self._count.append(len(self._count))
-        answer = served(self._count[-1])
-        self._answers += answer.removesuffix(BODY) if self._parser.get_method() == b"HEAD" else answer
+        whole = served(self._count[-1])
+        self._answers += whole.removesuffix(BODY) if self._parser.get_method() == b"HEAD" else whole
         self._whole = True
 
     def take(self, data: bytes) -> bytes:
@@ -57,3 +60,12 @@ class Answering:
         if self._whole:  # a parser for each, so that one that ends its stream does not matter here
             self._whole, self._parser = False, None
         return answers
+
+
+def answer(server: Server, data: bytes, count: list[int]) -> None:
+    """Have the server of a stream in memory take what came, and send what that makes."""
+    if server.memo is None:
+        server.memo = Answering(count)
+    answers = server.memo.take(data)
+    if answers:
+        server.transport.deliver(answers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.fuzz import mutators, strict, verdict
-from tests.fuzz.answering import Answering
+from tests.fuzz.answering import answer
 from tests.fuzz.memory import HOSTS
 from tests.fuzz.readings import Rest
 from tests.fuzz.verdict import Outcome, Shown
@@ -77,11 +77,7 @@ class Requests:
             server.memo = None
 
     def _serve(self, server: Server, data: bytes) -> None:
-        if server.memo is None:
-            server.memo = Answering(self._count)
-        answers = server.memo.take(data)
-        if answers:
-            server.transport.deliver(answers)
+        answer(server, data, self._count)
 
     async def send(self, mutant: Mutant) -> Outcome:
         """Send its pieces on a fresh stream, then FIN; return what came of it."""

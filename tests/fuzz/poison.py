@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from tests.fuzz import mutators, strict
-from tests.fuzz.answering import BODY, Answering, served
+from tests.fuzz.answering import BODY, answer, served
 from tests.fuzz.campaign import BATCH, Poison, Tally, Violation
 from tests.fuzz.oracles import h11_response, llhttp_response
 from tests.fuzz.readings import Message, Reading, Rest
@@ -94,11 +94,7 @@ class Responses:
             return
         if server in self._pending:  # the body of the mutant's request
             return
-        if server.memo is None:
-            server.memo = Answering(self._count)
-        answers = server.memo.take(data)
-        if answers:
-            server.transport.deliver(answers)
+        answer(server, data, self._count)
 
     async def send(self, poison: Poison) -> Relayed:
         """Ask three times; return what came."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -72,6 +73,23 @@ def maps(found):
     return {each["metadata"]["name"]: each["data"] for each in found if each["kind"] == "ConfigMap"}
 
 
+def pod_of_the_shop(found, node, kind="Deployment", **more):
+    """Return the pod that this object of the rendered shop describes, with the secrets it has, and `more`."""
+    secrets = {"shop-iclient": {"client-secret": SECRET}, **more}
+    return Pod(pod_of(one(found, kind)), node, config_maps=maps(found), secrets=secrets)
+
+
+@asynccontextmanager
+async def started(pod):
+    """Start the proxy of a pod; it has to end well."""
+    process = await pod.start()
+    try:
+        yield process
+    finally:
+        assert await process.stop() == 0
+    process.assert_clean()
+
+
 async def get(address, head, *fields):
     """Send one request without a body on a stream of its own; return the response."""
     client = await Client.connect(address)
@@ -102,12 +120,8 @@ def sidecar_values(world, **connections):
 
 async def test_the_sidecar_of_a_chart_serves_its_application_and_stops_as_kubernetes_wants(shop, world, node):
     found = objects(shop, sidecar_values(world))
-    pod = Pod(
-        pod_of(one(found, "Deployment")), node,
-        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}},
-    )  # fmt: skip
-    process = await pod.start()
-    try:
+    pod = pod_of_the_shop(found, node)
+    async with started(pod) as process:
         await pod.until_good("startupProbe")
         await pod.until_good("readinessProbe")
         assert await pod.probe("livenessProbe")
@@ -126,9 +140,6 @@ async def test_the_sidecar_of_a_chart_serves_its_application_and_stops_as_kubern
         process.signal()
         await eventually("a pod that is taken out of service", lambda: _is_not(pod.probe("readinessProbe")))
         assert await process.exit_status() == 0
-    finally:
-        assert await process.stop() == 0
-    process.assert_clean()
 
 
 async def _is_not(asked):
@@ -139,12 +150,8 @@ async def _is_not(asked):
 async def test_swapped_objects_are_taken_over_and_connections_that_did_not_change_keep_their_tokens(shop, world, node):
     values = sidecar_values(world)
     found = objects(shop, values)
-    pod = Pod(
-        pod_of(one(found, "Deployment")), node,
-        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}},
-    )  # fmt: skip
-    process = await pod.start()
-    try:
+    pod = pod_of_the_shop(found, node)
+    async with started(pod) as process:
         await pod.until_good("readinessProbe")
         url = pod.environment("shop")["ICLIENT_PROXY_URL"]
 
@@ -174,19 +181,12 @@ async def test_swapped_objects_are_taken_over_and_connections_that_did_not_chang
         await process.until_logged("reload", 3, outcome="applied")
         assert [(await fetch(f"{url}/{name}/x")).status for name in ("more", "orders")] == [200, 200]
         assert world.tokens.asked == asked
-    finally:
-        assert await process.stop() == 0
-    process.assert_clean()
 
 
 async def test_a_file_of_the_volume_can_be_read_by_the_containers_user_and_changed_by_nobody(shop, world, node):
     found = objects(shop, sidecar_values(world))
-    pod = Pod(
-        pod_of(one(found, "Deployment")), node,
-        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}},
-    )  # fmt: skip
-    process = await pod.start()
-    try:
+    pod = pod_of_the_shop(found, node)
+    async with started(pod) as process:
         await pod.until_good("startupProbe")
 
         modes = {path.name: path.stat().st_mode & 0o777 for path in pod.volumes["iclient-proxy"].folder.glob("[!.]*")}
@@ -195,8 +195,6 @@ async def test_a_file_of_the_volume_can_be_read_by_the_containers_user_and_chang
             assert re.search(r"^Uid:\s65532\s65532", process.status(), re.MULTILINE)
             assert re.search(r"^CapBnd:\s0+$", process.status(), re.MULTILINE)
         assert process.logged("definitions_warning") == []
-    finally:
-        assert await process.stop() == 0
 
 
 def gateway_values(world, values=None):
@@ -219,8 +217,7 @@ async def test_the_gateway_answers_callers_that_have_its_credential_under_the_na
     found = objects(CHART, values)
     secrets = {"gateway-iclient": {"client-secret": SECRET, "gateway-token": "canary-gateway"}}
     pod = Pod(pod_of(one(found, "Deployment")), node, config_maps=maps(found), secrets=secrets)
-    process = await pod.start()
-    try:
+    async with started(pod):
         await pod.until_good("readinessProbe")
         service = f"Host: {one(found, 'Service')['metadata']['name']}.default.svc:{port}"
         credential = "Authorization: Bearer canary-gateway"
@@ -236,9 +233,6 @@ async def test_the_gateway_answers_callers_that_have_its_credential_under_the_na
 
         words = arguments_of_the_test(values)
         assert await run(*ENTRYPOINT, *(word.replace("shop-iclient-proxy", POD_IP) for word in words)) == 0
-    finally:
-        assert await process.stop() == 0
-    process.assert_clean()
 
 
 @pytest.mark.needs("redis-server")
@@ -315,16 +309,12 @@ async def test_an_injected_sidecar_reads_the_config_map_that_the_annotation_name
         config_maps={"theirs": {"iclient-proxy.yaml": yaml.safe_dump(definitions)}},
         secrets={"theirs": {"client-secret": SECRET}},
     )  # fmt: skip
-    process = await pod.start()
-    try:
+    async with started(pod):
         await pod.until_good("startupProbe")
         await pod.until_good("readinessProbe")
 
         assert (await fetch(f"http://{definitions['listeners']['reverse']['bind']}/orders/x")).status == 200
         assert world.tokens.asked == {"orders": 1}
-    finally:
-        assert await process.stop() == 0
-    process.assert_clean()
 
 
 @pytest.mark.needs("curl")
@@ -342,14 +332,10 @@ async def test_an_application_that_calls_https_is_intercepted_by_an_authority_it
     proxy_says("ca", "init", "--config", tmp_path)
     proxy_says("ca", "export", "--config", tmp_path, "--format", "bundle", "--output", tmp_path / "bundle.pem")
     authority = {name: (tmp_path / name).read_text() for name in ("ca.pem", "ca-key.pem")}
-    pod = Pod(
-        pod_of(one(found, "Deployment")), node,
-        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}, "shop-authority": authority},
-    )  # fmt: skip
+    pod = pod_of_the_shop(found, node, **{"shop-authority": authority})
     [mount] = pod.container("shop")["volumeMounts"]
     told = {key: text.replace(mount["mountPath"], str(tmp_path)) for key, text in pod.environment("shop").items()}
-    process = await pod.start()
-    try:
+    async with started(pod):
         await pod.until_good("readinessProbe")
 
         url = f"https://localhost:{world.api_port}/v1/orders"
@@ -367,9 +353,6 @@ async def test_an_application_that_calls_https_is_intercepted_by_an_authority_it
             == 60
         )  # fmt: skip - "Peer certificate cannot be authenticated"
         assert [each.token for each in world.api.requests] == ["canary-token-orders-1"]
-    finally:
-        assert await process.stop() == 0
-    process.assert_clean()
 
 
 @pytest.mark.case("L-289")
@@ -384,21 +367,15 @@ async def test_the_script_of_a_job_with_a_classic_sidecar_waits_for_it_and_ends_
     if path == "/fails":
         world.api.always(_not_found)
     found = objects(export, values, "1.28")
-    pod = Pod(
-        pod_of(one(found, "Job")), node,
-        config_maps=maps(found), secrets={"shop-iclient": {"client-secret": SECRET}},
-    )  # fmt: skip
+    pod = pod_of_the_shop(found, node, "Job")
     job = pod.container("export")
     sh, *words = [program(job["command"][0]), *job["command"][1:], *job["args"]]
     # First the job: an ordinary container may be late.
     script = asyncio.create_task(run(sh, *words, environment=pod.environment("export")), name="the job")
-    process = await pod.start()
-    try:
+    async with started(pod) as process:
         status = await script
         assert (status == 0) == (path == "/v1/orders")
         assert await process.exit_status() == 0
-    finally:
-        assert await process.stop() == 0
     assert [each.target.decode() for each in world.api.requests] == [path]
     process.assert_clean()
 

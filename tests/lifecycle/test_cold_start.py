@@ -13,11 +13,11 @@ from tests.support.deadline import awaiting, eventually
 from tests.support.scripts import OK_BODY, response, unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.lifecycle.conftest import Play
     from tests.support.stage import Case
-    from tests.support.upstream import Request
+    from tests.support.upstream import Request, Script
 
 REQUESTS = 10_000
 STREAMS = 2_500
@@ -44,6 +44,19 @@ async def crowd(case: Case, streams: int) -> list[Client]:
     while len(clients) < streams:
         clients += await asyncio.gather(*(case.connect() for _ in range(min(100, streams - len(clients)))))
     return clients
+
+
+def refuses_all_at_once(case: Case, gate: asyncio.Event, refusal: Callable[[Request], bytes]) -> Script:
+    """Refuse the first token of the case once the gate is open, and serve every other one."""
+
+    async def script(request: Request) -> None:
+        if request.token != case.token(1):
+            await request.send(response())
+            return
+        await gate.wait()
+        await request.send(refusal(request))
+
+    return script
 
 
 async def all_served(client: Client, requests: int) -> None:
@@ -104,15 +117,7 @@ async def test_a_crowd_whose_token_is_refused_at_once_asks_for_one_more_and_is_s
     case = await play(PATIENT, log={"access": False})
     await case.warm()
     everybody_here = asyncio.Event()
-
-    async def refuses_all_at_once(request: Request) -> None:
-        if request.token != case.token(1):
-            await request.send(response())
-            return
-        await everybody_here.wait()
-        await request.send(unauthorized())
-
-    case.upstream.always(refuses_all_at_once)
+    case.upstream.always(refuses_all_at_once(case, everybody_here, lambda _: unauthorized()))
     clients = await crowd(case, REFUSED)
     for number, client in enumerate(clients):
         await client.send(case.request(target=b"/%d" % number))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.lifecycle.applications import Applications
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually
 from tests.support.scripts import OK_BODY, replies, response
@@ -361,32 +362,19 @@ async def test_a_volume_of_kubernetes_is_read_through_its_link(tmp_path: Path, s
 @pytest.mark.case("C-24", "C-25")
 async def test_reloads_under_steady_requests_lose_none(scene: Open):
     on = await scene()
-    done = asyncio.Event()
-    statuses: list[int] = []
-    bodies: set[bytes] = set()
-
-    async def application(case: Case) -> None:
-        client = await case.connect()
-        while not done.is_set():
-            answered = await client.ask(case.request())
-            statuses.append(answered.status)
-            bodies.add(answered.body)
-            assert not answered.closes
-
     for case in (on.c0, on.c1):
         await case.warm()
-    applications = [asyncio.create_task(application(case)) for case in (on.c0, on.c1) for _ in range(4)]
+    applications = Applications(case for case in (on.c0, on.c1) for _ in range(4))
     for number in range(1, 4):
         seen = on.c1.upstream_requests
         await eventually("some load", lambda seen=seen: on.c1.upstream_requests > seen + 50)
         await on.reload(on.changed("c1", **header(str(number))))
     await eventually("the last definitions", lambda: version(on.c1) == [b"3"])
-    done.set()
-    await asyncio.gather(*applications)
-    assert set(statuses) == {200}
-    assert bodies == {OK_BODY}
+    await applications.end()
+    assert set(applications.statuses) == {200}
+    assert applications.bodies == {OK_BODY}
     assert (on.c0.token_requests, on.c1.token_requests) == (1, 4)
-    assert on.c0.upstream_requests + on.c1.upstream_requests == len(statuses)
+    assert on.c0.upstream_requests + on.c1.upstream_requests == len(applications.statuses)
     assert {b"".join(request.values(b"x-version")) for request in on.c1.upstream.requests} == {b"", b"1", b"2", b"3"}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lifecycle.test_cold_start import PATIENT, all_served, crowd, many_files
+from tests.lifecycle.test_cold_start import PATIENT, all_served, crowd, many_files, refuses_all_at_once
 from tests.support.deadline import awaiting
 from tests.support.scripts import OK_BODY, response, unauthorized
 
@@ -33,15 +33,11 @@ async def test_five_thousand_requests_in_flight_when_the_token_is_revoked(play: 
     case = await play({**PATIENT, **RULES}, log={"access": False}, limits={"upstream_streams": IN_FLIGHT + 100})
     await case.warm()
     everybody_here = asyncio.Event()
-
-    async def refuses_all_at_once(request: Request) -> None:
-        if request.token != case.token(1):
-            await request.send(response())
-            return
-        await everybody_here.wait()
-        await request.send(unauthorized() if int(request.target[1:]) % 2 else REVOKED)
-
-    case.upstream.always(refuses_all_at_once)
+    case.upstream.always(
+        refuses_all_at_once(
+            case, everybody_here, lambda request: unauthorized() if int(request.target[1:]) % 2 else REVOKED
+        )
+    )
     clients = await crowd(case, IN_FLIGHT)
     for number, client in enumerate(clients):
         await client.send(case.request(target=b"/%d" % number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import AsyncExitStack
 from copy import deepcopy
@@ -13,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.definitions.written import closed_folder
+from tests.lifecycle.applications import Applications
 from tests.support.deadline import eventually
 from tests.support.scripts import OK_BODY
 from tests.support.stage import SECRET, Case, Stage
@@ -169,19 +169,7 @@ async def test_a_volume_of_kubernetes_that_is_swapped_again_and_again_under_load
     on = await scene()
     volume.hold({"definitions.yaml": on.version("0"), "secret": SECRET})
     await on.reloaded(1)
-    done = asyncio.Event()
-    statuses: list[int] = []
-    bodies: set[bytes] = set()
-
-    async def application(case: Case) -> None:
-        client = await case.connect()
-        while not done.is_set():
-            answered = await client.ask(case.request())
-            statuses.append(answered.status)
-            bodies.add(answered.body)
-            assert not answered.closes
-
-    applications = [asyncio.create_task(application(case)) for case in (on.c0, on.c1)]
+    applications = Applications((on.c0, on.c1))
     for number in range(1, SWAPS + 1):
         volume.hold({"definitions.yaml": on.version(str(number)), "secret": SECRET})
         assert (await on.reloaded(number + 1))["changed"] == "c1"
@@ -189,14 +177,13 @@ async def test_a_volume_of_kubernetes_that_is_swapped_again_and_again_under_load
     for number in range(BURST):
         volume.hold({"definitions.yaml": on.version(f"burst {number}"), "secret": SECRET})
     await eventually("the last definitions", lambda: seen(on.c1) == [f"burst {BURST - 1}".encode()])
-    done.set()
-    await asyncio.gather(*applications)
+    await applications.end()
 
-    assert set(statuses) == {200}
-    assert bodies == {OK_BODY}
+    assert set(applications.statuses) == {200}
+    assert applications.bodies == {OK_BODY}
     assert len(on.process.logged("reload")) <= SWAPS + 1 + 3  # a burst of two hundred is a few reloads
     assert (on.c0.token_requests, len(on.c0.upstream.streams)) == (1, 1)
-    assert on.c0.upstream_requests + on.c1.upstream_requests == len(statuses)
+    assert on.c0.upstream_requests + on.c1.upstream_requests == len(applications.statuses)
 
 
 @pytest.mark.case("C-25")

@@ -16,6 +16,7 @@ from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.resolve import Resolver
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import NEVER, Sweep
+from tests.outbound.opened import opened
 
 LIMITS = HeadLimits(65536, 16384, 128, 16384)
 
@@ -106,7 +107,7 @@ async def test_a_tunnel_that_was_held_keeps_its_own_patience():
     server = await asyncio.start_server(lambda _, writer: accepted.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     pool = pool_of(Dialler(straight("127.0.0.1"), "one.example", port, None, ""), connect=2.0)
-    stream = await pool_dial(pool)
+    stream = await opened(pool)
     stream.begin(Recipient(), b"GET / HTTP/1.1\r\n\r\n", complete=True, head_only=False, decode=False, trailers=False)
     response_deadline = stream.deadline
 
@@ -121,19 +122,3 @@ async def test_a_tunnel_that_was_held_keeps_its_own_patience():
     server.close()
     for writer in accepted:
         writer.close()
-
-
-async def pool_dial(pool: Pool):
-    """Have the pool dial, as an exchange does."""
-    opened = asyncio.get_running_loop().create_future()
-
-    class Waiting:
-        def opened(self, stream):
-            opened.set_result(stream)
-
-        def broken(self, refusal):
-            opened.set_exception(refusal)
-
-    pool.open(Waiting())
-    async with asyncio.timeout(5):
-        return await opened

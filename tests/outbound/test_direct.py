@@ -18,6 +18,7 @@ from proxy.outbound.pool import Pool, StreamLimit
 from proxy.outbound.resolve import Resolver
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import Sweep
+from tests.outbound.opened import opened
 from tests.support.deadline import eventually
 
 DENIED = Destinations((Deny(network=ipaddress.ip_network("127.0.0.2/32")),))
@@ -68,22 +69,6 @@ async def dial(names, port, destinations=DENIED, *, claimed=False):
         return address
 
     return await reach(way, "rebinding.example", port, 5.0, attempt)
-
-
-async def waited(pool):
-    """Wait for the next stream of the pool, as an exchange does."""
-    opened = asyncio.get_running_loop().create_future()
-
-    class Waiting:
-        def opened(self, stream):
-            opened.set_result(stream)
-
-        def broken(self, refusal):
-            opened.set_exception(refusal)
-
-    pool.open(Waiting())
-    async with asyncio.timeout(5):
-        return await opened
 
 
 async def arrived(reached):
@@ -139,11 +124,11 @@ async def test_a_stream_at_rest_is_used_again_though_its_name_leads_elsewhere_no
         dialler = Dialler(way, "rebinding.example", port, None, "")
         limits = HeadLimits(65536, 16384, 128, 16384)
         pool = Pool("-", loop, dialler, Timeouts(), limits, StreamLimit(10), Sweep(loop, monotonic), 30.0)
-        stream = await waited(pool)
+        stream = await opened(pool)
         pool.released(stream)
         again = pool.take(None)
         with pytest.raises(Refusal) as refused:
-            await waited(pool)
+            await opened(pool)
 
         assert again is stream
         assert refused.value.problem.code == "destination_prohibited"

@@ -94,19 +94,17 @@ async def _next(scene: Scene, name: str) -> bool:
 
 
 async def _answer(scene: Scene, name: str) -> bool:
-    case, gate = await scene.case(name), asyncio.Event()
-    case.upstream.answers(replies(gate, response()))
-    client = await case.connect()
-    await client.send(case.request())
-    await case.upstream.arrived()
-    await scene.stillness()
-    gate.set()
-    return _good(await client.response())
+    return await _late(scene, name, sent=0)
 
 
 async def _rest(scene: Scene, name: str) -> bool:
+    return await _late(scene, name, sent=len(response()) - 5)
+
+
+async def _late(scene: Scene, name: str, *, sent: int) -> bool:
+    """So many bytes of the response are sent before, the others afterwards."""
     case, gate, whole = await scene.case(name), asyncio.Event(), response()
-    case.upstream.answers(replies(whole[:-5], gate, whole[-5:]))
+    case.upstream.answers(replies(whole[:sent], gate, whole[sent:]))
     client = await case.connect()
     await client.send(case.request())
     await case.upstream.arrived()

@@ -94,3 +94,10 @@ async def waiting(keeper, number):
     tasks = [asyncio.create_task(keeper.wait(), name=f"waiter {n}") for n in range(number)]
     await asyncio.sleep(0)
     return tasks
+
+
+async def asking(keeper, server):
+    """Return a task that waits for a token, once the server has been asked for the first time."""
+    [task] = await waiting(keeper, 1)
+    await server.was_asked(1)
+    return task

@@ -10,7 +10,7 @@ from proxy.tokens.store.memory import MemoryStore
 from proxy.tokens.stored import StoreUnavailable
 from tests.support.authorization_server import AuthorizationServer, error, respond, token, when
 from tests.support.deadline import awaiting, eventually
-from tests.tokens.kept import connection_to, kept, token_of, waiting
+from tests.tokens.kept import asking, connection_to, kept, token_of, waiting
 from tests.tokens.test_consent import code, device, interactive, refusal
 
 
@@ -23,8 +23,7 @@ async def test_a_refresh_that_ends_after_somebody_authorized_does_not_take_the_n
     gate = asyncio.Event()
     async with AuthorizationServer() as server, kept(interactive(server, seed=Secret("seed"))) as keeper:
         server.script(when(gate, token("old", refresh_token="old")), token("new", refresh_token="new"))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         await keeper.consent.redeem(code(), {})
         assert (await request).value.reveal() == "new"
         server.script(respond(200), respond(200), token("renewed"))
@@ -97,8 +96,7 @@ async def test_a_token_that_comes_after_a_reload_is_given_back():
     gate = asyncio.Event()
     async with AuthorizationServer() as server, kept(interactive(server, seed=Secret("seed"))) as keeper:
         server.script(when(gate, token("late", refresh_token="late")))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
         retiring = asyncio.create_task(keeper.retire(), name="retiring")
@@ -113,8 +111,7 @@ async def test_whoever_waits_when_a_reload_comes_gets_the_token_and_keeps_it():
     gate = asyncio.Event()
     async with AuthorizationServer() as server, kept(interactive(server, seed=Secret("seed"))) as keeper:
         server.script(when(gate, token()))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         retiring = asyncio.create_task(keeper.retire(), name="retiring")
         gate.set()
 
@@ -203,8 +200,7 @@ async def test_a_revocation_that_the_store_does_not_survive_does_not_hold_up_the
     gate = asyncio.Event()
     async with AuthorizationServer() as server, kept(connection_to(server)) as keeper:
         server.script(when(gate, token("late")), token("afterwards"))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         monkeypatch.setattr(MemoryStore, "save", _is_away)
         await keeper.revoke()
         gate.set()
@@ -218,8 +214,7 @@ async def test_an_authorization_that_the_store_does_not_take_yet_serves(monkeypa
     gate = asyncio.Event()
     async with AuthorizationServer() as server, kept(interactive(server, seed=Secret("seed"))) as keeper:
         server.script(when(gate, token("late")), token("new", refresh_token="new"))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         monkeypatch.setattr(MemoryStore, "save", _is_away)
         await keeper.consent.redeem(code(), {})
         gate.set()

@@ -73,7 +73,8 @@ def test_while_a_failure_is_waited_out_an_unused_token_is_looked_at():
 # When the next renewal begins
 
 
-def test_who_waits_who_does_not_and_an_operator_are_each_told_their_time():
+def failed_for_long():
+    """Return a life with a due token whose renewals have failed until the pauses were at their longest."""
     led = fresh()
     led.after(700)
     led.wait()
@@ -82,6 +83,11 @@ def test_who_waits_who_does_not_and_an_operator_are_each_told_their_time():
         led.after(200)
         led.wait()
     led.fail(UNREACHABLE)
+    return led
+
+
+def test_who_waits_who_does_not_and_an_operator_are_each_told_their_time():
+    led = failed_for_long()
     rest = led.life.errand.pause
     floor = led.life.begun + POLICY.floor
 
@@ -93,14 +99,7 @@ def test_who_waits_who_does_not_and_an_operator_are_each_told_their_time():
 
 
 def test_a_use_hurries_the_next_attempt_as_somebody_who_waits_does():
-    led = fresh()
-    led.after(700)
-    led.wait()
-    for _ in range(7):
-        led.fail(UNREACHABLE)
-        led.after(200)
-        led.wait()
-    led.fail(UNREACHABLE)
+    led = failed_for_long()
 
     led.waiting, led.used = False, True
     used = next_renewal(led.life, led.at, POLICY, led.demand)

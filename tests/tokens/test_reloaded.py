@@ -13,7 +13,7 @@ from proxy.tokens.states import State
 from proxy.tokens.store.file import GrantFolder
 from tests.support.authorization_server import AuthorizationServer, error, respond, token, when
 from tests.support.deadline import awaiting, eventually
-from tests.tokens.kept import connection_to, kept, token_of, waiting
+from tests.tokens.kept import asking, connection_to, kept, token_of, waiting
 from tests.tokens.shared_grants import SharedGrants
 from tests.tokens.test_consent import code, interactive, refusal
 from tests.tokens.test_replicas import brought, kinds, rotated, sent
@@ -55,8 +55,7 @@ async def test_an_answer_that_comes_after_the_reload_is_stored_and_the_new_keepe
         connection = brought(server)
         server.script(when(gate, rotated(1)), rotated(2))
         async with kept(connection, grants=grants) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             async with kept(changed(connection), grants=grants, before=old) as new:
                 new.start()
@@ -81,8 +80,7 @@ async def test_whoever_waited_before_the_reload_is_served_and_the_two_never_ask_
         connection = brought(server)
         server.script(when(gate, respond(503)), rotated(1), rotated(2))
         async with kept(connection, grants=grants) as old:
-            [before] = await waiting(old, 1)
-            await server.was_asked(1)
+            before = await asking(old, server)
             async with kept(changed(connection), grants=grants, before=old) as new:
                 new.start()
                 retiring = asyncio.create_task(leave(old), name="retiring")
@@ -104,8 +102,7 @@ async def test_a_refused_answer_after_the_reload_loses_the_grant_for_the_new_kee
         connection = brought(server)
         server.script(when(gate, error("invalid_grant")))
         async with kept(connection, grants=grants) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             async with kept(changed(connection), grants=grants, before=old) as new:
                 new.start()
@@ -125,8 +122,7 @@ async def test_an_answer_for_another_grant_than_the_new_one_is_given_back_where_
         connection = brought(server)
         server.script(when(gate, rotated("late")), rotated(1))
         async with kept(connection) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             async with kept(changed(connection, refresh_token=Secret("s0")), before=old) as new:
                 new.start()
@@ -146,8 +142,7 @@ async def test_an_answer_for_a_connection_that_is_gone_is_stored_for_when_it_com
         connection = brought(server)
         server.script(when(gate, rotated(1)), rotated(2))
         async with kept(connection, grants=grants) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
             retiring = asyncio.create_task(leave(old), name="retiring")
@@ -169,8 +164,7 @@ async def test_an_access_token_that_came_for_a_connection_that_is_gone_is_given_
     async with AuthorizationServer(default=respond(200)) as server:
         server.script(when(gate, token("late")))
         async with kept(connection_to(server, revocation_url=compile_url(server.url)), grants=grants) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
             retiring = asyncio.create_task(leave(old), name="retiring")
@@ -188,8 +182,7 @@ async def test_an_answer_for_a_connection_that_is_gone_is_given_back(grants):
     async with AuthorizationServer(default=respond(200)) as server:
         server.script(when(gate, rotated("late")))
         async with kept(brought(server), grants=grants) as old:
-            [request] = await waiting(old, 1)
-            await server.was_asked(1)
+            request = await asking(old, server)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
             retiring = asyncio.create_task(leave(old), name="retiring")
@@ -243,8 +236,7 @@ async def test_a_reload_that_was_rejected_leaves_the_keeper_as_it_was():
         async with kept(connection) as keeper:
             async with kept(changed(connection), before=keeper):
                 pass  # made for nothing, never started
-            [request] = await waiting(keeper, 1)
-            await server.was_asked(1)
+            request = await asking(keeper, server)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
             retiring = asyncio.create_task(leave(keeper), name="retiring")

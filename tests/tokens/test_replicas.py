@@ -15,7 +15,7 @@ from proxy.tokens.states import State
 from proxy.tokens.stored import SharedToken, Stored
 from tests.support.authorization_server import AuthorizationServer, End, error, raw, respond, token, when
 from tests.support.deadline import awaiting, eventually
-from tests.tokens.kept import PushedClock, connection_to, kept, token_of, waiting
+from tests.tokens.kept import PushedClock, asking, connection_to, kept, token_of, waiting
 from tests.tokens.shared_grants import SharedGrants
 from tests.tokens.test_consent import code, interactive, refusal
 
@@ -193,8 +193,7 @@ async def test_the_use_of_a_refresh_token_is_announced_before_its_bytes_leave_an
     grants, gate = SharedGrants(), asyncio.Event()
     async with AuthorizationServer() as server, replicas(1, brought(server), grants) as [keeper]:
         server.script(when(gate, rotated(1)))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         during = grants.kept()
         gate.set()
         await request
@@ -247,8 +246,7 @@ async def test_after_a_lost_answer_the_token_that_another_replica_stored_is_adop
     grants, gate = SharedGrants(), asyncio.Event()
     async with AuthorizationServer() as server, replicas(1, brought(server), grants) as [keeper]:
         server.script(when(gate, LOST))
-        [request] = await waiting(keeper, 1)
-        await server.was_asked(1)
+        request = await asking(keeper, server)
         grants.put(stored(9, "r9", "a9", asked_at=PushedClock().wall()))
         gate.set()
 
@@ -278,8 +276,7 @@ async def test_who_lost_his_turn_adopts_what_the_other_one_got_and_the_store_kee
     grants.deaf = True
     async with AuthorizationServer() as server, replicas(2, brought(server), grants) as (paused, other):
         server.script(when(gate, rotated("late")), rotated(1))
-        [request] = await waiting(paused, 1)
-        await server.was_asked(1)
+        request = await asking(paused, server)
         grants.take_the_turn_away()
         assert await token_of(other) == "a1"
         gate.set()
@@ -295,8 +292,7 @@ async def test_who_lost_his_turn_saves_his_pair_where_the_other_one_got_none():
     grants, gate = SharedGrants(), asyncio.Event()
     async with AuthorizationServer() as server, replicas(1, brought(server), grants) as [paused]:
         server.script(when(gate, rotated(1)))
-        [request] = await waiting(paused, 1)
-        await server.was_asked(1)
+        request = await asking(paused, server)
         grants.put(stored(grants.kept().version + 1, "r0", intent="r0"))
         gate.set()
 
@@ -309,8 +305,7 @@ async def test_who_lost_his_turn_keeps_his_pair_where_the_store_goes_before_he_c
     grants, gate = SharedGrants(), asyncio.Event()
     async with AuthorizationServer() as server, replicas(1, brought(server), grants) as [paused]:
         server.script(when(gate, rotated(1)), rotated(2))
-        [request] = await waiting(paused, 1)
-        await server.was_asked(1)
+        request = await asking(paused, server)
         grants.put(stored(grants.kept().version + 1, "r0", intent="r0"))
         grants.leaves = True
         gate.set()
@@ -328,8 +323,7 @@ async def test_the_loser_of_a_race_adopts_what_the_winner_stored():
     grants.deaf = True
     async with AuthorizationServer() as server, replicas(2, brought(server), grants) as (loser, winner):
         server.script(when(gate, error("invalid_grant")), rotated(1))
-        [request] = await waiting(loser, 1)
-        await server.was_asked(1)
+        request = await asking(loser, server)
         grants.take_the_turn_away()
         await token_of(winner)
         gate.set()
