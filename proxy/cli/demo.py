@@ -19,6 +19,8 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
+from proxy.cli.failures import UsageError
+from proxy.cli.faults import serve
 from proxy.cli.status import AsFormat, Format
 from proxy.demo.definition import SECRET_VARIABLE, Ports, text
 from proxy.demo.process import DidNotStartError, ProxyProcess
@@ -34,16 +36,34 @@ _PASSED_ON: Final = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONT
 
 
 def demo(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="For --faults: which.")] = None,
+    faults: Annotated[
+        bool,
+        typer.Option("--faults", help="Serve the named faults for a proxy of yours instead; `list` shows them."),
+    ] = False,
+    expires_in: Annotated[
+        int, typer.Option("--expires-in", metavar="SECONDS", min=1, help="For --faults: how long tokens live.")
+    ] = 3600,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it all running until Ctrl-C, to play with.")] = False,
     format: AsFormat = Format.TEXT,  # noqa: A002
     break_: Annotated[Breakage, typer.Option("--break", hidden=True)] = Breakage.NOTHING,
 ) -> None:
     """Start the proxy with a little API and authorization server, and watch an ordinary HTTP client get through.
 
+    With --faults there is no story: the API and the authorization server misbehave as their names say, count what
+    reaches them, and serve until Ctrl-C. Point a proxy of any make at them.
+
     Exit status 70 if a step did not happen.
 
     Example: iclient-proxy demo --keep
+
+    Example: iclient-proxy demo --faults revoked-token empty-200
     """
+    if faults:
+        serve(names or [], expires_in, os.environ, as_json=format is Format.JSON)
+        return
+    if names:
+        raise UsageError(f"demo takes no names; did you mean `iclient-proxy demo --faults {' '.join(names)}`?")
     # As Ctrl-C: the proxy and the folder must not outlive the demo, nor its terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
