@@ -21,10 +21,10 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test mutants record chaos nightly fuzz bench schema reference sbom docs lock clean
+.PHONY: help setup demo check test mutants record chaos nightly fuzz bench scoreboard schema reference sbom docs lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(DEV_STAMP) ## make .venv with all that development needs, from the hash-pinned locks
 
@@ -64,6 +64,9 @@ fuzz: $(DEV_STAMP) ## spoil HTTP and all other input, and judge what comes of it
 
 bench: $(DEV_STAMP) ## measure the proxy beside its peers (needs wrk, nginx, haproxy)
 	$(BIN)/python -m bench $(BENCH)
+
+scoreboard: $(DEV_STAMP) ## put the proxy and its peers before the same faults, and write docs/scoreboard.md
+	$(BIN)/python -m bench.scoreboard $(SCOREBOARD)
 
 schema: $(DEV_STAMP) ## write the JSON Schema for editors anew
 	$(BIN)/iclient-proxy schema > $(SCHEMA)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.upstream import Ports
 
 _HERE: Final = Path(__file__).parent
-_ROOT: Final = _HERE.parents[1]
+ROOT: Final = _HERE.parents[1]
 _PATIENCE: Final = 30.0  # seconds for a peer to answer its first request
 _LOOK: Final = 0.001
 
@@ -93,7 +93,7 @@ class Started:
             if done.returncode:
                 raise RuntimeError(f"{launch.before[-1]} ended with {done.returncode}: {done.stderr[-500:]}")
         if launch.beside:
-            beside = Running(launch.beside, place.cores.load, folder / "beside", environment={"PYTHONPATH": str(_ROOT)})
+            beside = Running(launch.beside, place.cores.load, folder / "beside", environment={"PYTHONPATH": str(ROOT)})
             self._parts.callback(beside.stop)
         output = self._reader(place, folder) if launch.logs else None
         begun = time.perf_counter()
@@ -158,7 +158,7 @@ def ready_peers(wanted: list[str], place: Place) -> tuple[list[Kind], dict[str, 
 
 def install(tools: Path, python: str) -> str:
     """Make the environment with the peers that PyPI has, once; returns what went wrong, if anything did."""
-    lock = _ROOT / "requirements-bench.lock"
+    lock = ROOT / "requirements-bench.lock"
     stamp = tools / ".installed"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == lock.read_text(encoding="utf-8"):
         return ""
@@ -276,7 +276,7 @@ def _product(access: str, routes: int, turn: int) -> Callable[[Place, str, Path]
         values: dict[str, object] = {"ACCESS": access, "MORE": more, "AUTHORITY": place.upstream.authority}
         file, own, _ = _configured(place, folder, "iclient-proxy.yaml", values)
         plain = Entry(own, "/c", turn) if turn else Entry(own, f"/c{routes - 1}" if routes else "/bench")
-        environment = {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(_ROOT)}
+        environment = {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT)}
         return Launch(
             [program, "-m", "proxy", "run", "--config", str(file)], plain, Entry(own, "/tls"), environment, logs=True
         )
@@ -294,7 +294,7 @@ def _forward(place: Place, program: str, folder: Path) -> Launch:
         [*product, "run", "--config", str(file)],
         Entry(own, f"http://{plain}/bench"),
         Entry(adapter, host=tls, secured=True),
-        {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(_ROOT)},
+        {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT)},
         logs=True,
         tunnel=Entry(own, credential=f"Bearer {TOKEN}", target=plain),
         before=(*product, "ca", "init", "--domains", "localhost", "--config", str(file)),

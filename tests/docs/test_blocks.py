@@ -37,6 +37,7 @@ NOT_RUN = {
     "docs/fuzzing.md-1": "minutes; tests/fuzz has short forms",
     "docs/mutants.md-1": "hours; tests/mutants tests the runner",
     "docs/performance.md-1": "forty minutes; tests/bench",
+    "docs/scoreboard.md-1": "minutes, and until Ctrl-C; tests/bench/test_scoreboard.py, tests/demo/test_faults.py",
 }
 SECRETS = (
     "ACME_SECRET", "CLIENT_SECRET", "EU_SECRET", "US_SECRET", "LISTENER_TOKEN", "ZENDESK_SECRET", "DEMO_CLIENT_SECRET",
