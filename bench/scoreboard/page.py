@@ -98,25 +98,32 @@ def _lines(
 def _others(rows: Sequence[Row], results: Mapping[str, Mapping[str, Result]]) -> Iterator[str]:
     yield "## Where others are better"
     yield ""
+    yield "Figure by figure, whatever else the row says of who has it."
+    yield ""
     better = [line for row in rows for line in beaten(row, results[row.name])]
     yield from better or ["In no row of this run."]
     yield ""
 
 
 def beaten(row: Row, found: Mapping[str, Result]) -> list[str]:
-    """Return a line for each contestant that did better than the product in one row, whatever it is about."""
+    """Return a line for each contestant that did better than the product in one row, in whatever figure of it."""
     ours = found.get(_OURS)
     if ours is None:
         return []
-    return [
-        f"- {row.title}: {title} ({result}) before {_OURS} ({ours})"
-        for title, result in found.items()
-        if title != _OURS and _better(result, ours)
-    ]
+    lines = []
+    for title, result in found.items():
+        figures = [
+            f"{_figure(theirs.value)} beside {_figure(own.value)} {own.what}"
+            for theirs in result.compared
+            for own in ours.compared
+            if theirs.beats(own)
+        ]
+        if result.compared and not ours.compared:
+            figures = [f"{result}; {_OURS} {ours}"]
+        if figures:
+            lines.append(f"- {row.title}: {title}, {', '.join(figures)}")
+    return lines
 
 
-def _better(result: Result, ours: Result) -> bool:
-    if isinstance(result, Cost) and isinstance(ours, Cost):
-        # Two figures, neither of which makes up for the other.
-        return any(theirs < own for theirs, own in zip(result.rank, ours.rank, strict=True))
-    return result.rank < ours.rank
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"

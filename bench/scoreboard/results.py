@@ -1,24 +1,40 @@
-"""What the trials measure, and the words for it; pure. `rank` orders what one row measured: the lowest is the best."""
+"""What the trials measure, the words for it, and the figures of it that are compared; pure."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Seconds that no application notices, and that a busy machine adds to anything.
+_MOMENT: Final = 0.5
 # More than this of a core for others: their caches are in the figures.
 _QUIET: Final = 0.05
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure of which less is better; a difference of up to `margin` is none."""
+
+    what: str
+    value: float
+    margin: float = 0.0
+
+    def beats(self, other: Compared) -> bool:
+        """Whether it is about the same and clearly less."""
+        return self.what == other.what and self.value < other.value - self.margin
 
 
 class Result(Protocol):
     """What one contestant did in one row."""
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        """What is compared with the others, the most important first; as coarse as the differences that matter."""
+    def compared(self) -> tuple[Compared, ...]:
+        """Its figures, each of them for itself: none makes up for another. Empty if it could not be tried."""
         ...
 
     def __str__(self) -> str:
@@ -37,9 +53,12 @@ class Recovery:
     refused: int  # requests that reached the API with a token that it no longer takes
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        seconds = self.patience if self.seconds is None else self.seconds
-        return (self.seconds is None, sum(self.lost.values()), round(seconds))
+    def compared(self) -> tuple[Compared, ...]:
+        seconds = math.inf if self.seconds is None else self.seconds
+        return (
+            Compared("seconds to the first 200", seconds, _MOMENT),
+            Compared("requests lost", sum(self.lost.values())),
+        )
 
     def __str__(self) -> str:
         lost = sum(self.lost.values())
@@ -60,8 +79,11 @@ class Burst:
     api_requests: int
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (self.sent - self.outcomes.get("200", 0), self.token_requests)
+    def compared(self) -> tuple[Compared, ...]:
+        lost = self.sent - self.outcomes.get("200", 0)
+        # Few token requests are nothing to be proud of where they helped nobody.
+        asked = math.inf if lost else self.token_requests
+        return (Compared("requests lost", lost), Compared("token requests", asked))
 
     def __str__(self) -> str:
         return (
@@ -76,16 +98,21 @@ class Steady:
 
     seconds: float
     outcomes: Mapping[str, int]
-    slowest: float
+    median: float
     token_requests: int
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (sum(count for name, count in self.outcomes.items() if name != "200") > 0, self.token_requests)
+    def compared(self) -> tuple[Compared, ...]:
+        bad = sum(count for name, count in self.outcomes.items() if name != "200")
+        return (
+            Compared("requests without a 200", bad),
+            Compared("token requests", self.token_requests),
+            Compared("seconds until the application hears", self.median, _MOMENT),
+        )
 
     def __str__(self) -> str:
         return (
-            f"{_outcomes(self.outcomes)}, the slowest after {_seconds(self.slowest)}; "
+            f"{_outcomes(self.outcomes)}, half of them within {_seconds(self.median)}; "
             f"{_many(self.token_requests, 'token request')} in {self.seconds:g} s"
         )
 
@@ -99,8 +126,8 @@ class Posted:
     token_requests: int
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (not self.identical,)
+    def compared(self) -> tuple[Compared, ...]:
+        return (Compared("bodies not delivered", not self.identical),)
 
     def __str__(self) -> str:
         identical = "byte for byte" if self.identical else "**not delivered**"
@@ -116,8 +143,9 @@ class Streamed:
     whole: bool
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (not self.whole, round(self.first, 1))
+    def compared(self) -> tuple[Compared, ...]:
+        first = self.first * 1000 if self.whole else math.inf
+        return (Compared("ms to the first event", first, _MOMENT * 100),)
 
     def __str__(self) -> str:
         if not self.whole:
@@ -134,8 +162,11 @@ class Rotation:
     token_requests: int
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (self.grant != "alive", self.after != "200")
+    def compared(self) -> tuple[Compared, ...]:
+        return (
+            Compared("grants lost", self.grant != "alive"),
+            Compared("requests lost afterwards", self.after != "200"),
+        )
 
     def __str__(self) -> str:
         grant = "grant alive" if self.grant == "alive" else "**grant lost**"
@@ -155,8 +186,8 @@ class Cost:
     foreign: float = 0.0
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (round(self.microseconds), round(self.mebibytes))
+    def compared(self) -> tuple[Compared, ...]:
+        return (Compared("µs", self.microseconds, 1), Compared("MiB", self.mebibytes, 1))
 
     def __str__(self) -> str:
         others = f" (others had {self.foreign:.0%} of the core)" if self.foreign > _QUIET else ""
@@ -170,8 +201,8 @@ class Cannot:
     why: str
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (float("inf"),)
+    def compared(self) -> tuple[Compared, ...]:
+        return ()
 
     def __str__(self) -> str:
         return f"cannot: {self.why}"
@@ -184,8 +215,8 @@ class Failed:
     why: str
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        return (float("inf"),)
+    def compared(self) -> tuple[Compared, ...]:
+        return ()
 
     def __str__(self) -> str:
         return f"not measured: {self.why}"
