@@ -84,6 +84,7 @@ GROUPS: Final = (
             "proxy/tokens/store/record.py",
             "proxy/tokens/store/redis.py",
             "proxy/tokens/store/redis_names.py",
+            "proxy/tokens/store/redis_pauses.py",
             "proxy/tokens/store/redis_records.py",
             "proxy/tokens/store/redis_turn.py",
         ),

@@ -9,7 +9,10 @@ from proxy.definitions.redis_url import parse
 from proxy.definitions.settings import RedisStore
 from proxy.secret import Secret
 from proxy.tokens.store.redis import GrantServer
+from proxy.tokens.store.redis_pauses import Pauses
 
+# What is a second or three for replicas that are far away from each other; these share a loop.
+QUICK = Pauses(probe=0.05, look=0.05, settling=0.5)
 K1 = base64.b64encode(bytes([1]) * 32).decode()
 
 
@@ -18,7 +21,9 @@ async def servers(server):
     """Hand out a function that makes another process; all of them end with the block."""
     made = []
 
-    def process(keys=K1, *, url=None, lease=5.0, context=None, entropy=os.urandom, clock=None, **settings):
+    def process(
+        keys=K1, *, url=None, lease=5.0, context=None, entropy=os.urandom, clock=None, pauses=QUICK, **settings
+    ):
         address = parse(Secret(url or server.url)).address
         grants = GrantServer(
             RedisStore(address=address, keys=Secret(keys), **settings),
@@ -26,6 +31,7 @@ async def servers(server):
             clock or SystemClock(),
             lease=lease,
             context=context,
+            pauses=pauses,
         )
         made.append(grants)
         return grants

@@ -15,11 +15,12 @@ from proxy.clock import SystemClock
 from proxy.definitions.models import Tls
 from proxy.outbound.tls import client_context
 from proxy.secret import Secret
+from proxy.tokens.store.redis_pauses import USUAL
 from proxy.tokens.stored import Stored, StoreUnavailable
 from tests.chaos.relay import Cut, Relay
 from tests.support.deadline import awaiting, eventually
 from tests.support.redis_server import RedisServer, ScriptedRedis, redis_server
-from tests.tokens.redis_store import K1, servers
+from tests.tokens.redis_store import K1, QUICK, servers
 from tests.tokens.test_redis_names import VERSIONS
 from tests.tokens.test_stores import GRANT, K2, NEXT, OTHERS, TOKEN, stored
 
@@ -286,13 +287,13 @@ async def test_one_turn_at_a_time(replicas):
     one, other = replicas
     async with one.store.turn():
         waiting = asyncio.create_task(_in_turn(other.store))
-        assert not (await asyncio.wait((waiting,), timeout=SHORT))[0]
+        assert not (await asyncio.wait((waiting,), timeout=4 * QUICK.look))[0]
     async with awaiting("the other one's turn"):
         await waiting
 
 
-async def test_a_turn_that_is_given_back_is_taken_before_anybody_looks_again(replicas):
-    one, other = replicas
+async def test_a_turn_that_is_given_back_is_taken_before_anybody_looks_again(process):
+    one, other = [await Replica(process(pauses=USUAL)).begin() for _ in range(2)]
     async with awaiting("eight turns", 6):  # by looking it would take eight seconds
         for first, second in [(one, other), (other, one)] * 4:
             async with first.store.turn():
@@ -657,7 +658,7 @@ async def test_after_an_outage_nobody_takes_a_turn_before_all_could_tell_what_th
 async def test_a_turn_that_could_not_be_given_back_is_given_back_when_the_server_returns(server, process):
     replica = await Replica(process(lease=60)).begin()
     async with replica.store.turn():
-        await server.command("CLIENT", "PAUSE", 1500, "ALL")
+        await server.command("CLIENT", "PAUSE", 800, "ALL")
     await eventually("the return", lambda: replica.grants.available)
 
     async def is_free():

@@ -19,6 +19,7 @@ from proxy.tokens.fingerprint import fingerprint
 from proxy.tokens.store.record import Record
 from proxy.tokens.store.redis_link import Link
 from proxy.tokens.store.redis_names import LOAD, SAVE, SAVED, VERSION, Message, mark_of, message_of, name_of, version_of
+from proxy.tokens.store.redis_pauses import USUAL
 from proxy.tokens.store.redis_records import Records
 from proxy.tokens.store.redis_streams import Streams
 from proxy.tokens.store.redis_turn import Turns
@@ -32,14 +33,12 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.definitions.models import Connection, IClient
     from proxy.definitions.settings import RedisStore
+    from proxy.tokens.store.redis_pauses import Pauses
 
 # After a reconnect everything is heard, this many connections in one go and with this pause in seconds between: a
 # thousand loads in one instant would be late, and so taken for a server that is away.
 _GO: Final = 25
 _PAUSE: Final = 0.02
-# A server that was away may have lost what another replica alone knows. That one finds it within a second and writes
-# back at once; before it could, in seconds, nobody uses a refresh token that may have been used.
-_SETTLING: Final = 3.0
 # Seconds that the end of the process waits for what is not saved yet.
 _LAST: Final = 2.0
 
@@ -59,6 +58,7 @@ class GrantServer:
         *,
         lease: float,
         context: ssl.SSLContext | None = None,
+        pauses: Pauses = USUAL,
     ) -> None:
         self.settings = settings
         self._sender = entropy(8).hex()
@@ -71,6 +71,7 @@ class GrantServer:
             heard=self._message,
             connected=self._hear_all,
             returned=self._settle,
+            pause=pauses.probe,
         )
         self.errors = self._link.errors
         self.turns = Turns(
@@ -81,6 +82,7 @@ class GrantServer:
             sender=self._sender,
             entropy=entropy,
             unsaved=self.unsaved,
+            pauses=pauses,
         )
         self._records = Records(settings.namespace, Keyring.of(settings.keys), entropy, clock, self.errors)
         self._heard: Callable[[str], None] = _nobody
@@ -174,7 +176,7 @@ class GrantServer:
             follows = await self._write(name, record)
             if follows is not None:
                 if follows < record.stored.version - 1:
-                    self.turns.wait_until_settled(_SETTLING)  # it fell back
+                    self.turns.unsettle()  # it fell back
                 return True
             self._unwritten.discard(name)
             if before is not None:
@@ -215,7 +217,7 @@ class GrantServer:
     async def _give_again(self, name: str, known: Record) -> bool:
         """Write what the server has lost or never had; False: somebody was faster."""
         if name not in self._unwritten:
-            self.turns.wait_until_settled(_SETTLING)  # it fell back: who knows what else it has lost?
+            self.turns.unsettle()  # it fell back: who knows what else it has lost?
         kept = await self._write(name, known) is not None
         if kept:
             self._log.warning("store", connection=name, outcome="written_back", version=known.stored.version)
@@ -228,7 +230,7 @@ class GrantServer:
 
     async def _settle(self) -> None:
         """The server was away and is there again: let it have what it does not."""
-        self.turns.wait_until_settled(_SETTLING)
+        self.turns.unsettle()
         await self._restore(tuple(self._known))
         await self.turns.give_back_owed()
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # What `errors` counts; `open` is for what was read and does not decrypt.
 OPERATIONS: Final = ("load", "open", "save", "turn", "listen", "probe")
-_PAUSE: Final = 1.0  # seconds between probes, and between attempts to listen
 # A probe, and a subscription, may take longer than a command: they leave an open stream to the commands after them.
 _PATIENCE: Final = 2.0
 # Seconds of silence after which the stream of the messages is asked for a sign of life: one that is dead without a
@@ -38,7 +37,7 @@ class Link:
     """One process's link; `channel` is where messages come from, `probe` the key that a probe writes.
 
     `connected` is awaited whenever something may have happened unheard, `returned` whenever the server was away and can
-    be written again; `heard` gets each message.
+    be written again; `heard` gets each message. `pause` is in seconds: see `Pauses.probe`.
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class Link:
         heard: Callable[[bytes], None],
         connected: Callable[[], Awaitable[None]],
         returned: Callable[[], Awaitable[None]],
+        pause: float,
     ) -> None:
         self.errors = dict.fromkeys(OPERATIONS, 0)
         self._streams = streams
@@ -58,6 +58,7 @@ class Link:
         self._heard = heard
         self._connected = connected
         self._returned = returned
+        self._pause = pause
         self._breaker = Breaker()
         self._away = asyncio.Event()  # a probe is wanted
         self._back = asyncio.Event()  # it was there once
@@ -133,7 +134,7 @@ class Link:
                     self._was_away = False
                     # Where nobody listens now, everything is heard once somebody does again.
                     await self._going_on(self._connected() if self._listening else self._returned())
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(self._pause)
 
     async def _going_on(self, work: Awaitable[None]) -> None:
         try:
@@ -158,7 +159,7 @@ class Link:
             began = time()
             await self._going_on(self._listen_once())
             # One that had lasted is made anew at once: a server in the place of this one may have lost something.
-            await asyncio.sleep(max(_PAUSE - (time() - began), 0))
+            await asyncio.sleep(max(self._pause - (time() - began), 0))
 
     async def _listen_once(self) -> None:
         subscription: Subscription | None = None

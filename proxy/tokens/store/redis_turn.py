@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from proxy.tokens.store.redis_link import Link
+    from proxy.tokens.store.redis_pauses import Pauses
 
 _NONCE_BYTES: Final = 16
-_LOOK: Final = 1.0  # seconds between two looks at a turn that is taken, where no message comes
 _PROLONGED: Final = 3  # so many times within its life
 
 
@@ -41,6 +41,7 @@ class Turns:
         sender: str,
         entropy: Callable[[int], bytes],
         unsaved: Callable[[str], bool],
+        pauses: Pauses,
     ) -> None:
         self._link = link
         self._namespace = namespace
@@ -49,6 +50,7 @@ class Turns:
         self._sender = sender
         self._entropy = entropy
         self._unsaved = unsaved
+        self._pauses = pauses
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._settled_at = -math.inf
         self._owed: dict[str, tuple[str, str]] = {}
@@ -67,9 +69,9 @@ class Turns:
         finally:
             await self._give_back(name, key, nonce)  # also when it is not known whether it was got
 
-    def wait_until_settled(self, seconds: float) -> None:
-        """Give no turn to anybody here for so long."""
-        self._settled_at = asyncio.get_running_loop().time() + seconds
+    def unsettle(self) -> None:
+        """Give no turn to anybody here for a while: the server may have lost something."""
+        self._settled_at = asyncio.get_running_loop().time() + self._pauses.settling
 
     async def settled(self) -> None:
         """Wait until turns are given again."""
@@ -104,7 +106,7 @@ class Turns:
                 milliseconds = round(self.seconds * 1000)
                 if await self._link.ask("turn", "SET", key, nonce, "NX", "PX", milliseconds, write=True) is not None:
                     return
-                await asyncio.wait((woken,), timeout=_LOOK)
+                await asyncio.wait((woken,), timeout=self._pauses.look)
             finally:
                 waiters.discard(woken)
                 woken.cancel()
