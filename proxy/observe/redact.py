@@ -75,7 +75,7 @@ def masked(text: bytes, look: Look) -> bytes:
 def look_for(spellings: Iterable[bytes], beginnings: Iterable[bytes] = ()) -> Look:
     """Return what finds these spellings, also shortened ones; of `beginnings`, all that follows, too."""
     known: dict[bytes, list[bytes]] = {}
-    for spelling in sorted(set(spellings), key=len, reverse=True):
+    for spelling in spellings:
         known.setdefault(spelling[:SHORTENED], []).append(spelling)
     first = tuple(beginnings)
 
@@ -109,11 +109,10 @@ def _cut(text: bytes, found: Found) -> bytes:
         return text
     pieces = []
     at = 0
-    masked_to = -1
     for begin, end in sorted(found):
-        if begin >= masked_to:
+        if begin >= at:
             pieces += [text[at:begin], MASK]
-        masked_to = at = max(end, masked_to)
+        at = max(end, at)
     return b"".join((*pieces, text[at:]))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.observe.redact import Redactor, forms
+from proxy.observe.redact import Redactor, forms, look_for, masked
 from proxy.secret import Secret
 
 # Guillemets stand around a secret in these tests, so they do not stand in one.
@@ -18,8 +18,12 @@ SECRETS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="Â
 AROUND = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
 
 
+def in_lower_case(encoded):
+    return re.sub("%..", lambda pair: pair[0].lower(), encoded)
+
+
 def percent_encoded_in_lower_case(text):
-    return re.sub("%..", lambda pair: pair[0].lower(), quote(text, safe=""))
+    return in_lower_case(quote(text, safe=""))
 
 
 def as_browsers_encode_forms(text):
@@ -83,6 +87,24 @@ def test_a_secret_leaves_whichever_delimiters_a_library_does_not_encode(left_alo
     secret = Secret("it's (a) secret: user@host/p?q=1&r=2+3,$4;*!")
 
     assert Redactor(lambda: [secret])(f"x={quote(secret.reveal(), safe=left_alone)}".encode()) == b"x=***"
+
+
+@pytest.mark.parametrize("left_alone", ["", "/", "!$'()*,/:;?@", "!$&'()*+,;=:@/?", "!'()*"])
+@pytest.mark.parametrize("spell", [str, in_lower_case], ids=["", "in lower case"])
+def test_a_percent_sign_before_an_encoded_secret_does_not_hide_it(left_alone, spell):
+    """It and the first two letters look like a code."""
+    secret = Secret("beef, it's (a) secret: user@host/p?q=1&r=2+3,$4;*!")
+
+    cleaned = Redactor(lambda: [secret])(f"x=50%25{spell(quote(secret.reveal(), safe=left_alone))}".encode())
+
+    assert cleaned == b"x=50%25***"
+
+
+@pytest.mark.parametrize("encode", [quote_plus, as_browsers_encode_forms])
+def test_a_percent_sign_before_a_form_encoded_secret_does_not_hide_it(encode):
+    secret = Secret("beef for two~*/=")
+
+    assert Redactor(lambda: [secret])(f"x=50%25{encode(secret.reveal())}".encode()) == b"x=50%25***"
 
 
 def test_a_secret_that_is_no_valid_text_leaves_too():
@@ -193,11 +215,46 @@ def test_with_hundreds_of_secrets_alive_each_line_looks_through_them_once():
     assert len(looked) == 10
 
 
-def test_ten_thousand_renewals_leave_nothing_behind_though_tokens_are_made_where_the_one_before_was():
-    def references():
-        gc.collect()
-        return sum(type(each) is weakref.ReferenceType for each in gc.get_objects())
+@pytest.mark.parametrize(("alive", "least", "most"), [(0, 9, 25), (1, 9, 25), (100, 3, 6)])
+def test_what_it_costs_to_forget_the_dead_is_spread_over_many_lines(alive, least, most):
+    stay = [Secret(f"number-{number}-of-those-that-stay") for number in range(alive)]
+    passing = []
+    looked = []
 
+    def secrets():
+        looked.append(1)
+        return [*stay, *passing]
+
+    redact = Redactor(secrets)
+    for number in range(1000):
+        passing = [Secret(f"token-number-{number}-of-many")]
+        redact(b"nothing in particular")
+
+    assert least <= len(looked) - 1000 <= most  # it looks through them once more when it begins anew
+
+
+def references():
+    gc.collect()
+    return sum(type(each) is weakref.ReferenceType for each in gc.get_objects())
+
+
+def test_of_secrets_that_are_gone_no_reference_is_left():
+    redact = Redactor()
+    stays = Secret("the-one-that-stays")
+    before = references()
+    for batch in range(8):
+        held = [Secret(f"token-{number}-of-batch-{batch}") for number in range(200)]
+        redact(b"nothing in particular")
+    del held
+    for number in range(1000):
+        held = Secret(f"token-number-{number}-of-many")
+        redact(b"nothing in particular")
+
+    assert references() - before < 80
+    assert redact(stays.reveal().encode() + held.reveal().encode()) == b"******"
+
+
+def test_ten_thousand_renewals_leave_nothing_behind_though_tokens_are_made_where_the_one_before_was():
     redact = Redactor()
     before = references()
     for number in range(10_000):
@@ -260,3 +317,57 @@ def test_a_secret_leaves_though_some_of_its_characters_are_written_as_codes(code
     written = "".join(code.format(ord(each)) for each in text[:coded]) + text[coded:]
 
     assert Redactor(lambda: [secret])(f"x={written} y".encode()) == b"x=*** y"
+
+
+@pytest.mark.parametrize("code", ["\\x73", "\\u0073", "%73"])
+def test_a_secret_leaves_whose_first_letter_is_a_code_at_the_beginning_of_a_line(code):
+    secret = Secret("swordfish-and-chips")
+
+    assert Redactor(lambda: [secret])(f"{code}wordfish-and-chips y".encode()) == b"*** y"
+    assert Redactor(lambda: [secret])(f"y {code}wordfish-and-chips".encode()) == b"y ***"
+
+
+@pytest.mark.parametrize("almost", ["swordfishx2dand-chips", "swordfishu002dand-chips", "swordfish2dand-chips"])
+def test_what_is_no_code_is_not_read_as_one(almost):
+    secret = Secret("swordfish-and-chips")
+
+    assert Redactor(lambda: [secret])(f"{almost} %41 \\x41".encode()) == f"{almost} %41 \\x41".encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        (b"swordfish-and-chips", b"***"),
+        (b"a swordfish-and-chips b swordfish-and-chips c", b"a *** b *** c"),
+        (b"swordfish-and-beans", b"***beans"),  # as far as they are the same
+        (b"swordfish-and", b"***"),
+        (b"swordfish-an\x00", b"***\x00"),
+        (b"swordfish-a b", b"swordfish-a b"),
+        (b"%73wordfish-and-chips", b"***"),
+        (b"a swordfish-and-no-chips b swordfish-and-chips and vinegar", b"a *** b *** and vinegar"),
+        (b"swordfish swordfish-and-chips", b"swordfish ***"),
+        (b"letmein", b"***"),
+        (b"letme", b"letme"),
+        (b"nothing", b"nothing"),
+    ],
+)
+@pytest.mark.parametrize("turn", [1, -1])
+def test_given_spellings_leave_a_text_though_they_begin_alike_or_are_shortened(text, cleaned, turn):
+    spellings = [b"swordfish-and-chips", b"swordfish-and-no-chips", b"letmein"]
+
+    assert masked(text, look_for(spellings[::turn])) == cleaned
+
+
+def test_behind_a_beginning_all_that_follows_leaves_a_text():
+    look = look_for([b"swordfish-and-chips"], [b"eyJhbGciOi", b"ya29."])
+
+    assert masked(b"a ya29.x swordfish-and-chips b", look) == b"a ***"
+    assert masked(b"eyJhbGciOi", look) == b"***"
+    assert masked(b"swordfish-and-chips %65yJhbGciOi and so on", look) == b"*** ***"
+    assert masked(b"eyJhbGciO ya29", look) == b"eyJhbGciO ya29"
+
+
+def test_a_text_in_which_nothing_is_found_is_the_same_text():
+    text = b"50% of nothing\\n"
+
+    assert masked(text, look_for([b"swordfish-and-chips"])) is text
