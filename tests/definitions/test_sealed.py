@@ -157,6 +157,15 @@ def test_sealed_text_is_opened_whole_or_not_at_all():
     assert keys.open(sealed, "test") == "canary"
 
 
+def test_what_was_sealed_once_opens_for_ever():
+    """In definitions and on disks there is text that was sealed by a version before this one."""
+    keys = Keyring(base64.b64encode(b"g" * 32).decode())
+    sealed = "sealed-v1.f46132de.AAECAwQFBgcICQoLCuhG1d5T-Mor2FnDL_fvKuWpSNUU-A"
+
+    assert keys.open(sealed, "test") == "canary"
+    assert keys.seal("canary", "test", lambda count: bytes(range(count))) == sealed
+
+
 def test_sealed_bytes_that_are_no_text_are_refused():
     raw = b"g" * 32
     keys = Keyring(base64.b64encode(raw).decode())

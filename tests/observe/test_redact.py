@@ -339,6 +339,7 @@ def test_what_is_no_code_is_not_read_as_one(almost):
     [
         (b"swordfish-and-chips", b"***"),
         (b"a swordfish-and-chips b swordfish-and-chips c", b"a *** b *** c"),
+        (b"1 swordfish-and-chips 2 swordfish-and-chips 3 swordfish-and-chips 4", b"1 *** 2 *** 3 *** 4"),
         (b"swordfish-and-beans", b"***beans"),  # as far as they are the same
         (b"swordfish-and", b"***"),
         (b"swordfish-an\x00", b"***\x00"),
@@ -358,10 +359,17 @@ def test_given_spellings_leave_a_text_though_they_begin_alike_or_are_shortened(t
     assert masked(text, look_for(spellings[::turn])) == cleaned
 
 
+def test_a_spelling_is_found_whole_though_it_seems_to_begin_a_letter_earlier():
+    look = look_for([b"aaaaaaaaaaaab"])
+
+    assert masked(b"aaaaaaaaaaaaab", look) == b"***"
+
+
 def test_behind_a_beginning_all_that_follows_leaves_a_text():
     look = look_for([b"swordfish-and-chips"], [b"eyJhbGciOi", b"ya29."])
 
     assert masked(b"a ya29.x swordfish-and-chips b", look) == b"a ***"
+    assert masked(b"ya29.x b ya29.y", look) == b"***"
     assert masked(b"eyJhbGciOi", look) == b"***"
     assert masked(b"swordfish-and-chips %65yJhbGciOi and so on", look) == b"*** ***"
     assert masked(b"eyJhbGciO ya29", look) == b"eyJhbGciO ya29"

@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from proxy.secret import MASK, Secret, living
+from proxy.secret import MASK, Secret, Unprinted, living
 
 TEXT = "canary-secret-5a1f"
 
@@ -107,3 +107,10 @@ def test_secrets_may_be_made_and_may_go_while_the_living_are_looked_through():
         held.pop(0)
 
     assert seen
+
+
+def test_what_a_server_said_beside_its_tokens_is_counted_and_not_printed():
+    said = Unprinted({"id_token": TEXT, "expires_in": 60})
+
+    assert f"{said}" == repr(said) == "Unprinted(2 members)"
+    assert said["id_token"] == TEXT

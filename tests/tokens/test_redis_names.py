@@ -97,6 +97,16 @@ def test_reading_does_not_make_up_for_a_write_that_failed():
     assert breaker.available is False
 
 
+def test_a_write_that_works_makes_up_for_all_that_failed_before_it():
+    breaker = Breaker()
+    breaker.failed(write=True)
+    breaker.worked(write=True)
+    breaker.failed(write=False)
+
+    assert breaker.worked(write=False) is True
+    assert breaker.available is True
+
+
 def test_only_a_change_is_told():
     breaker = Breaker()
 

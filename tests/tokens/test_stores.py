@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.definitions.settings import FileStore
 from proxy.errors import MachineError
@@ -337,10 +338,15 @@ async def test_a_record_that_does_not_open_is_a_miss_that_is_counted(tmp_path, h
     )
 
     grants = folder(tmp_path, K2 if harm == "wrong key" else K1)
-    store = stored(grants)
-    assert await store.load() == Stored()
-    assert await store.load() == Stored()
+    with capture_logs() as logs:
+        store = stored(grants)
+        assert await store.load() == Stored()
+        assert await store.load() == Stored()
     assert grants.errors == {"load": 0, "open": 1, "save": 0}
+    [line] = logs
+    assert (line["event"], line["connection"], line["outcome"]) == ("store", "crm", "undecryptable")
+    assert line["file"] == str(file)
+    assert line["reason"]
     await store.save(Stored(1, NEXT))
     grants.close()
     assert (tmp_path / "crm.previous").exists()
@@ -408,18 +414,49 @@ async def test_a_save_that_is_killed_is_whole_or_did_not_happen(tmp_path, step, 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["crm.grant", "lock"]
 
 
+async def test_a_file_that_can_not_be_read_is_a_miss_that_is_counted(tmp_path):
+    (tmp_path / "crm.grant").mkdir()
+    grants = folder(tmp_path)
+
+    with capture_logs() as logs:
+        assert await stored(grants).load() == Stored()
+    grants.close()
+
+    assert grants.errors == {"load": 1, "open": 0, "save": 0}
+    [line] = logs
+    assert (line["event"], line["outcome"], line["reason"]) == ("store", "unreadable", "Is a directory")
+    assert line["file"] == str(tmp_path / "crm.grant")
+
+
+async def test_one_generation_is_put_aside_and_no_more(tmp_path):
+    grants = folder(tmp_path)
+    first, second, third = (stored(grants, username=user) for user in ("a", "b", "c"))
+    for version, (store, grant) in enumerate([(first, GRANT), (second, NEXT), (third, GRANT)], 1):
+        assert await store.save(Stored(version, grant))
+
+    assert [await store.load() for store in (first, second, third)] == [Stored(3), Stored(3, NEXT), Stored(3, GRANT)]
+    grants.close()
+    assert [await kept(tmp_path, username=user) for user in ("a", "b", "c")] == [None, seen(NEXT), seen(GRANT)]
+
+
 async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again(tmp_path):
+    not_saved = {"event": "store", "connection": "crm", "outcome": "not_saved", "log_level": "error"}
+    not_saved |= {"folder": str(tmp_path), "reason": "Is a directory"}
     grants = folder(tmp_path)
     store = stored(grants)
     await store.save(Stored(1, GRANT))
     (tmp_path / "crm.new").mkdir()  # neither root nor anybody else can write a file there
 
-    with pytest.raises(StoreUnavailable):
-        await store.save(Stored(2, NEXT))
-    assert await store.load() == Stored(2, NEXT)
+    with capture_logs() as logs:
+        with pytest.raises(StoreUnavailable):
+            await store.save(Stored(2, NEXT))
+        assert await store.load() == Stored(2, NEXT)
     assert grants.errors == {"load": 0, "open": 0, "save": 2}
+    assert grants.unsaved("crm")
+    assert logs == [not_saved] * 2
     (tmp_path / "crm.new").rmdir()
     await store.load()
+    assert not grants.unsaved("crm")
 
     grants.close()
     assert await kept(tmp_path) == seen(NEXT)
@@ -427,5 +464,6 @@ async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="file/grants"):
+    with pytest.raises(MachineError, match="file/grants") as refused:
         folder(tmp_path / "file" / "grants")
+    assert refused.value.code == "store_unusable"

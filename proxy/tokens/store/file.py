@@ -40,12 +40,12 @@ _OPERATIONS: Final = ("load", "open", "save")
 class _Kept:
     """What is known of one connection: its records, the newest first, and what its file holds.
 
-    `on_disk` is the fingerprint in the file, "" where nobody can read it, None where there is no file. `unwritten`: the
-    newest record is not on the disk yet.
+    `on_disk` is the fingerprint in the file, "" where there is none or nobody can read it. `unwritten`: the newest
+    record is not on the disk yet.
     """
 
     records: list[Record]
-    on_disk: str | None
+    on_disk: str
     unwritten: bool = False
     lock: Lock = field(default_factory=Lock)
 
@@ -72,7 +72,7 @@ class _Hold:
         os.close(self._file)
 
     def _taken(self) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -161,7 +161,7 @@ class GrantFolder:
 
     def _read(self, name: str) -> _Kept:
         records = []
-        on_disk: str | None = None
+        on_disk = ""
         for suffix in (_CURRENT, _PREVIOUS):
             path = self._path / f"{name}{suffix}"
             try:
@@ -195,7 +195,7 @@ class GrantFolder:
             kept.unwritten = False
             record = kept.records[0]
             try:
-                self._replace(name, record, aside=kept.on_disk not in {None, record.fingerprint})
+                self._replace(name, record, aside=kept.on_disk != record.fingerprint)
             except OSError as error:
                 kept.unwritten = True
                 self.errors["save"] += 1
@@ -211,7 +211,7 @@ class GrantFolder:
         current, new = self._path / f"{name}{_CURRENT}", self._path / f"{name}{_NEW}"
         self._held.keep()
         new.unlink(missing_ok=True)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "wb") as written:
             written.write(sealed(record, ("file", name), self._keys, self._entropy))
             written.flush()
@@ -220,7 +220,7 @@ class GrantFolder:
             with suppress(FileNotFoundError):
                 current.replace(self._path / f"{name}{_PREVIOUS}")
         new.replace(current)
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
