@@ -93,6 +93,7 @@ GROUPS: Final = (
             "tests/tokens/test_record.py",
             "tests/tokens/test_stores.py",
             "tests/tokens/test_redis.py",
+            "tests/tokens/test_redis_records.py",
             "tests/tokens/test_redis_names.py",
         ),
     ),

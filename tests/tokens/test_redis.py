@@ -1,6 +1,7 @@
 """What the store in Redis promises beyond every store: replicas share it, and no trouble of the server hurts them."""
 
 import asyncio
+import gc
 import json
 import subprocess
 from dataclasses import replace
@@ -15,6 +16,7 @@ from proxy.clock import SystemClock
 from proxy.definitions.models import Tls
 from proxy.outbound.tls import client_context
 from proxy.secret import Secret
+from proxy.tokens.store.redis_names import GIVE_BACK, PROLONG
 from proxy.tokens.store.redis_pauses import USUAL
 from proxy.tokens.stored import Stored, StoreUnavailable
 from tests.chaos.relay import Cut, Relay
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.needs("redis-server")
 
 KEY = "iclient-proxy:7:default,3:crm,5:grant,"
 TURN = "iclient-proxy:7:default,3:crm,4:turn,"
+NEVER_SETTLED = replace(QUICK, settling=600.0)
 # The life of a turn in a test that waits for its end, in seconds.
 SHORT = 0.5
 
@@ -325,6 +328,63 @@ async def _in_turn(store):
         pass
 
 
+async def test_what_is_asked_for_a_turn_bears_its_nonce_and_how_long_it_lives(process):
+    async with ScriptedRedis(b"+OK\r\n").serving() as scripted:
+        async with stored(process(url=scripted.url, lease=0.3)).turn():
+            await eventually("a longer life", lambda: len(scripted.commands) > 1)
+    taken, prolonged, given_back = scripted.commands[0], scripted.commands[1], scripted.commands[-1]
+
+    nonce = taken[2]
+    assert len(bytes.fromhex(nonce.decode())) == 16
+    assert taken == [b"SET", TURN.encode(), nonce, b"NX", b"PX", b"300"]
+    assert prolonged == [b"EVAL", PROLONG.encode(), b"1", TURN.encode(), nonce, b"300"]
+    *beginning, channel, message = given_back
+    assert beginning == [b"EVAL", GIVE_BACK.encode(), b"1", TURN.encode(), nonce]
+    assert channel == b"iclient-proxy:7:default,8:messages,"
+    sender, kind, name = message.split(b" ")
+    assert (len(bytes.fromhex(sender.decode())), kind, name) == (8, b"free", b"crm")
+
+
+async def test_who_waits_for_long_leaves_nothing_behind_each_time_he_looks(server, process):
+    await server.command("SET", TURN, "somebody")
+    waiting = asyncio.create_task(_in_turn(stored(process(pauses=replace(QUICK, look=0.001)))), name="waits")
+    await asyncio.wait((waiting,), timeout=0.2)
+    gc.collect()
+    futures = sum(type(each) is asyncio.Future for each in gc.get_objects())
+    await asyncio.wait((waiting,), timeout=0.5)
+    gc.collect()
+
+    assert sum(type(each) is asyncio.Future for each in gc.get_objects()) - futures < 10
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+
+
+async def test_a_turn_that_was_freed_while_nobody_listened_is_looked_for_after_the_reconnect(server, process):
+    replica = await Replica(process(pauses=replace(QUICK, look=600.0))).begin()
+    await server.command("SET", TURN, "somebody")
+    waiting = asyncio.create_task(_in_turn(replica.store), name="waits")
+    assert not (await asyncio.wait((waiting,), timeout=0.1))[0]
+    await server.command("DEL", TURN)
+    assert not (await asyncio.wait((waiting,), timeout=0.1))[0]
+    await server.cut_streams()
+
+    async with awaiting("the turn"):
+        await waiting
+
+
+async def test_two_messages_at_once_wake_whoever_waits_once(server, process):
+    grants = process(pauses=replace(QUICK, look=600.0))
+    await server.command("SET", TURN, "somebody")
+    waiting = asyncio.create_task(_in_turn(stored(grants)), name="waits")
+    assert not (await asyncio.wait((waiting,), timeout=0.1))[0]
+    await server.command("DEL", TURN)
+    for name in ("erp", "crm", "crm"):
+        grants.turns.look(name)
+
+    async with awaiting("the turn"):
+        await waiting
+
+
 async def test_a_turn_is_prolonged_as_long_as_it_is_held(server, process):
     grants = process(lease=SHORT)
     async with stored(grants).turn():
@@ -413,6 +473,88 @@ async def test_of_many_replicas_one_renews_and_all_have_it(process):
     assert [await store.load() for store in stores] == [Stored(2, NEXT, TOKEN)] * 6
 
 
+async def test_who_has_just_begun_need_not_wait_for_his_turn_nor_who_saves_one_after_the_other(process):
+    replica = await Replica(process(pauses=NEVER_SETTLED)).begin()
+
+    for version in (1, 2, 3):
+        async with awaiting("a turn"), replica.store.turn():
+            assert await replica.store.save(Stored(version, GRANT))
+
+
+async def test_after_a_reconnect_nobody_takes_a_turn_before_all_could_tell_what_they_know(server, process):
+    replica = await Replica(process(pauses=NEVER_SETTLED)).begin()
+    await server.cut_streams()
+    await eventually("the reconnect", lambda: replica.heard == ["crm"])
+
+    assert not await _comes(_in_turn(replica.store))
+
+
+@pytest.mark.parametrize("what", ["load", "turn"])
+async def test_who_finds_that_the_server_fell_back_waits_until_all_could_tell_what_they_know(what, server, process):
+    store = stored(process(pauses=NEVER_SETTLED))
+    await store.save(Stored(1, GRANT))
+    old = await server.command("DUMP", KEY)
+    await store.save(Stored(2, NEXT, TOKEN))
+    await server.command("RESTORE", KEY, 0, old, "REPLACE")
+
+    if what == "load":
+        assert not await _comes(store.load())
+    else:
+        assert await store.save(Stored(3, GRANT))
+    assert not await _comes(_in_turn(store))
+
+
+async def test_what_is_known_here_and_could_not_be_saved_is_not_waited_for(server, process):
+    grants = process(pauses=NEVER_SETTLED)
+    store = stored(grants)
+    await server.read_only()
+    with pytest.raises(StoreUnavailable):
+        await store.save(Stored(1, GRANT, TOKEN))
+    await server.writable()
+    grants.turns.unsettle()
+
+    async with awaiting("what is known"):
+        assert await store.load() == Stored(1, GRANT, TOKEN)
+    assert await server.command("HGET", KEY, "version") == b"1"
+
+
+async def _comes(work):
+    """Whether it ends within what is long for one command."""
+    waiting = asyncio.create_task(work, name="waits")
+    done, _ = await asyncio.wait((waiting,), timeout=0.3)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+    return bool(done)
+
+
+@pytest.mark.parametrize("what", ["save", "turn"])
+async def test_of_a_server_that_takes_no_writes_reads_do_not_make_a_good_one(what, server, process):
+    grants = process()
+    store = stored(grants)
+    await store.load()
+    await server.read_only()
+
+    with pytest.raises(StoreUnavailable):
+        await (store.save(Stored(1, GRANT)) if what == "save" else _in_turn(store))
+    assert not grants.available
+    await stored(grants, "erp").load()
+    assert not grants.available
+
+
+async def test_everything_is_heard_in_goes_between_which_others_have_their_turn(server, process):
+    replica = await Replica(process()).begin()
+    for number in range(99):
+        stored(replica.grants, f"c{number}")
+    await server.cut_streams()
+    most = seen = 0
+    async with awaiting("everything"):
+        while len(replica.heard) < 100:
+            await asyncio.sleep(0)
+            most, seen = max(most, len(replica.heard) - seen), len(replica.heard)
+
+    assert most == 25
+
+
 # ------------------------------------------------------------------------------------------------- a server that fails
 
 
@@ -464,10 +606,12 @@ async def test_after_five_failures_nothing_but_a_probe_reaches_the_server(proces
         assert grants.errors["load"] == 50
 
         await grants.start(lambda _: None)
-        await eventually("two probes", lambda: [words[0] for words in scripted.commands].count(b"EVAL") >= 2)
+        keys = [b"iclient-proxy:7:default,5:probe,"]
+        await eventually("two probes", lambda: [words[3:4] for words in scripted.commands].count(keys) >= 2)
         with pytest.raises(StoreUnavailable):
             await store.load()
-        assert b"HMGET" not in [words[0] for words in scripted.commands[5:]]
+        evaluated = [words for words in scripted.commands[5:] if words[0] == b"EVAL"]
+        assert all(words[3:4] == keys for words in evaluated)
 
 
 @pytest.mark.case("R-383")
@@ -610,6 +754,19 @@ async def test_what_is_not_saved_yet_is_saved_at_the_end(server, process):
     await replica.grants.close()
 
     assert await stored(process()).load() == Stored(1, GRANT)
+
+
+async def test_at_the_end_a_server_that_is_away_is_not_asked_again(process):
+    async with ScriptedRedis(b"-LOADING not yet\r\n").serving() as scripted:
+        grants = process(url=scripted.url)
+        with pytest.raises(StoreUnavailable):
+            await stored(grants).save(Stored(1, GRANT))
+        asked = len(scripted.commands)
+        with capture_logs() as logs:
+            await grants.close()
+
+        assert len(scripted.commands) == asked
+    assert [(line["event"], line["connection"], line["outcome"]) for line in logs] == [("store", "crm", "not_saved")]
 
 
 async def test_of_two_who_went_on_without_the_server_the_further_one_wins(server, process):

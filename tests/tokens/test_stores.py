@@ -439,6 +439,65 @@ async def test_one_generation_is_put_aside_and_no_more(tmp_path):
     assert [await kept(tmp_path, username=user) for user in ("a", "b", "c")] == [None, seen(NEXT), seen(GRANT)]
 
 
+async def test_a_record_is_on_the_disk_before_it_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
+    grants = folder(tmp_path)
+    store = stored(grants)
+    await store.save(Stored(1, GRANT))
+    before = (tmp_path / "crm.grant").read_bytes()
+    found = []
+    synced = os.fsync
+
+    def sync(file):
+        names = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != "lock"}
+        found.append((Path(f"/proc/self/fd/{file}").readlink(), names))
+        synced(file)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    await store.save(Stored(2, NEXT))
+    grants.close()
+
+    after = (tmp_path / "crm.grant").read_bytes()
+    assert found == [
+        (tmp_path / "crm.new", {"crm.grant": before, "crm.new": after}),
+        (tmp_path, {"crm.grant": after}),
+    ]
+
+
+async def test_a_save_that_fails_late_leaves_nothing_half_done(tmp_path):
+    (tmp_path / "crm.grant").mkdir()  # which can't be put aside:
+    (tmp_path / "crm.previous" / "full").mkdir(parents=True)
+    grants = folder(tmp_path)
+
+    with pytest.raises(StoreUnavailable):
+        await stored(grants).save(Stored(1, GRANT))
+    grants.close()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crm.grant", "crm.previous", "lock"]
+
+
+async def test_a_file_in_the_place_of_the_next_record_is_not_written_into(tmp_path):
+    grants = folder(tmp_path / "grants")
+    (tmp_path / "elsewhere").write_text("of somebody")
+    (tmp_path / "grants" / "crm.new").symlink_to(tmp_path / "elsewhere")
+    await stored(grants).save(Stored(1, GRANT))
+    (tmp_path / "grants" / "crm.new").write_text("left")
+    await stored(grants).save(Stored(2, NEXT))
+    grants.close()
+
+    assert (tmp_path / "elsewhere").read_text() == "of somebody"
+    assert await kept(tmp_path / "grants") == seen(NEXT)
+
+
+def test_a_lock_that_leads_elsewhere_is_not_taken(tmp_path):
+    (tmp_path / "grants").mkdir()
+    (tmp_path / "grants" / "lock").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(MachineError) as refused:
+        folder(tmp_path / "grants")
+    assert refused.value.code == "store_unusable"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again(tmp_path):
     not_saved = {"event": "store", "connection": "crm", "outcome": "not_saved", "log_level": "error"}
     not_saved |= {"folder": str(tmp_path), "reason": "Is a directory"}

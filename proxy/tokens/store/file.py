@@ -220,7 +220,7 @@ class GrantFolder:
             with suppress(FileNotFoundError):
                 current.replace(self._path / f"{name}{_PREVIOUS}")
         new.replace(current)
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        folder = os.open(self._path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

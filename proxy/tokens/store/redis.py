@@ -126,7 +126,7 @@ class GrantServer:
 
     async def close(self) -> None:
         """Save what is not saved yet, if the server is there, and end."""
-        if self._unwritten and self._link.available:
+        if self._link.available:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST):
                     await self._restore(tuple(self._unwritten))

@@ -109,7 +109,6 @@ class Turns:
                 await asyncio.wait((woken,), timeout=self._pauses.look)
             finally:
                 waiters.discard(woken)
-                woken.cancel()
 
     async def _give_back(self, name: str, key: str, nonce: str) -> None:
         if self._unsaved(name):
