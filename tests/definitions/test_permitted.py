@@ -263,6 +263,17 @@ def test_a_fault_names_what_there_is_or_that_there_is_nothing():
     assert many.endswith("connection.params has " + ", ".join(f"p{number:02d}" for number in range(12)))
 
 
+def test_who_names_a_map_is_told_its_fields():
+    [(code, message)] = check_place(compile_template("{{{connection.token}}}"), Place.TOKEN_REQUEST)
+
+    assert code == "wrong_type"
+    assert message.endswith("name one of its fields: access_token, refresh_token, fields")
+
+
+def test_an_assertion_does_not_stand_in_itself():
+    assert codes("iclient.jwt.token", Place.JWT) == ["secret_in_untrusted_template"]
+
+
 def test_what_a_key_depends_on_is_that_path_alone():
     assert codes("iclient.name", Place.REDIRECT_URL) == []
     assert codes("connection.name", Place.BASE_URL) == []

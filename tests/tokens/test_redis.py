@@ -329,9 +329,8 @@ async def _in_turn(store):
 
 
 async def test_what_is_asked_for_a_turn_bears_its_nonce_and_how_long_it_lives(process):
-    async with ScriptedRedis(b"+OK\r\n").serving() as scripted:
-        async with stored(process(url=scripted.url, lease=0.3)).turn():
-            await eventually("a longer life", lambda: len(scripted.commands) > 1)
+    async with ScriptedRedis(b"+OK\r\n").serving() as scripted, stored(process(url=scripted.url, lease=0.3)).turn():
+        await eventually("a longer life", lambda: len(scripted.commands) > 1)
     taken, prolonged, given_back = scripted.commands[0], scripted.commands[1], scripted.commands[-1]
 
     nonce = taken[2]

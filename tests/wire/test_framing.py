@@ -250,6 +250,14 @@ def test_chunks_that_need_no_change_pass_without_a_copy():
     assert chunked().feed(data)[0] is data
 
 
+def test_a_size_line_that_is_not_whole_yet_is_waited_for_up_to_what_a_whole_one_may_have():
+    line = b"1" * 16 + b";" + b"a" * (EXTENSIONS_MAX + 1)
+
+    assert chunked().feed(line) == (b"", b"")
+    with pytest.raises(Refusal, match="size"):
+        chunked().feed(line + b"a")
+
+
 def test_extensions_are_bounded_over_all_chunks_of_a_body():
     extension = b";" + b"a" * 1023  # 1,024 bytes
     assert 4 * len(extension) == EXTENSIONS_MAX

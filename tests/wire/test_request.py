@@ -242,6 +242,10 @@ def test_there_may_be_as_many_fields_as_the_limit_and_no_more():
     many = HeadLimits(size=2000, line=500, fields=1, target=300)
     assert parsed(head(), many)
     assert_refused(head(b"X-A: 1"), "headers_too_large", many)
+    short = {"line": b"GET / HTTP/1.1", "host": b"Host:a"}
+    hundred = HeadLimits(size=2000, line=500, fields=100, target=300)
+    assert parsed(head(*[b"A:"] * 99, **short), hundred)
+    assert_refused(head(*[b"A:"] * 100, **short), "headers_too_large", hundred)
     assert parse_request(head(*most)[:-2], LIMITS) is None
     assert_refused(head(*most, b"A:")[:-2], "headers_too_large")
 
@@ -452,6 +456,7 @@ def test_anything_else_is_not(host):
         (b"[2001:DB8::A]", b"[2001:db8::a]"),
         (b"[2001:DB8::A]:80", b"[2001:db8::a]"),
         (b"a:x", b"a:x"),
+        (b"123", b"123"),
         (b"a", b"a"),
     ],
 )
