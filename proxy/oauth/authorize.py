@@ -121,7 +121,7 @@ def read_callback(query: str, iclient: IClient, metadata: Metadata | None) -> Re
         if code is not None:
             raise CallbackError("invalid_callback")
         raise CallbackError("authorization_denied", error if error in _ERRORS else "")
-    if not code or len(code) > _CODE_MAX or not _VISIBLE.fullmatch(code):
+    if code is None or len(code) > _CODE_MAX or not _VISIBLE.fullmatch(code):
         raise CallbackError("invalid_callback")
     callback = {key: value for key, value in fields.items() if key not in (name, "state", "iss")}
     return Redirected(Secret(code), callback)

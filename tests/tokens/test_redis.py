@@ -16,7 +16,7 @@ from proxy.clock import SystemClock
 from proxy.definitions.models import Tls
 from proxy.outbound.tls import client_context
 from proxy.secret import Secret
-from proxy.tokens.store.redis_names import GIVE_BACK, PROLONG
+from proxy.tokens.store.redis_names import GIVE_BACK, PROLONG, SAVE
 from proxy.tokens.store.redis_pauses import USUAL
 from proxy.tokens.stored import Stored, StoreUnavailable
 from tests.chaos.relay import Cut, Relay
@@ -554,6 +554,29 @@ async def test_everything_is_heard_in_goes_between_which_others_have_their_turn(
     assert most == 25
 
 
+async def test_nothing_works_on_when_a_turn_is_over(process):
+    async with stored(process(lease=60)).turn():
+        assert "turn of crm" in {task.get_name() for task in asyncio.all_tasks()}
+    await asyncio.sleep(0)
+
+    assert "turn of crm" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+@pytest.mark.parametrize("intent", ["", "digest"])
+async def test_a_save_bears_its_version_and_an_intent_follows_at_once_and_is_not_told(
+    intent, process
+):
+    async with ScriptedRedis(b":7\r\n").serving() as scripted:
+        assert await stored(process(url=scripted.url)).save(Stored(7, GRANT, None, intent))
+    [[*beginning, version, mark, data, aside, channel, message, follow]] = scripted.commands
+
+    assert beginning == [b"EVAL", SAVE.encode(), b"1", KEY.encode()]
+    assert (version, len(mark), aside) == (b"7", 16, b"0")
+    assert set(json.loads(data)) == {"schema", "grant"}
+    assert (channel, follow) == ((b"", b"1") if intent else (b"iclient-proxy:7:default,8:messages,", b"0"))
+    assert message.split(b" ")[1:] == [b"saved", b"crm"]
+
+
 # ------------------------------------------------------------------------------------------------- a server that fails
 
 
@@ -766,6 +789,37 @@ async def test_at_the_end_a_server_that_is_away_is_not_asked_again(process):
 
         assert len(scripted.commands) == asked
     assert [(line["event"], line["connection"], line["outcome"]) for line in logs] == [("store", "crm", "not_saved")]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_what_could_not_be_saved_and_is_overtaken_is_let_go_at_the_end(version, server, process):
+    one, other = process(), process()
+    await stored(one).save(Stored(1, GRANT))
+    await server.read_only()
+    with pytest.raises(StoreUnavailable):
+        await stored(one).save(Stored(2, GRANT))
+    await server.writable()
+    assert await stored(other).save(Stored(version, NEXT))
+    assert await stored(one, "erp").save(Stored(1, GRANT))  # so it is known to be back
+    with capture_logs() as logs:
+        await one.close()
+
+    assert logs == []
+    assert not one.unsaved("crm")
+    assert await stored(other).load() == Stored(version, NEXT)
+
+
+async def test_who_may_not_read_any_more_is_told_and_the_link_goes_on(server, process):
+    replica = await Replica(process()).begin()
+    await replica.store.save(Stored(1, GRANT))
+    with capture_logs() as logs:
+        await server.command("ACL", "SETUSER", "default", "-hget")
+        await server.cut_streams()
+        await eventually("a refusal", lambda: replica.grants.errors["load"] > 0)
+        await server.command("ACL", "SETUSER", "default", "+hget")
+        await eventually("the hearing", lambda: "crm" in replica.heard)
+
+    assert "store_link_failed" not in {line["event"] for line in logs}
 
 
 async def test_of_two_who_went_on_without_the_server_the_further_one_wins(server, process):

@@ -8,7 +8,7 @@ from hypothesis import strategies as some
 
 from proxy.sealing import Keyring
 from proxy.tokens.store.breaker import FAILURES, Breaker
-from proxy.tokens.store.redis_names import Message, message_of, name_of, version_of
+from proxy.tokens.store.redis_names import Message, mark_of, message_of, name_of, version_of
 from tests.tokens.redis_store import K1
 
 VERSIONS = [
@@ -45,6 +45,17 @@ def test_a_message_comes_as_it_was_sent(sender, name):
     assert message_of(message.text().encode("utf-8", "replace")) is not None
     if all(not 0xD800 <= ord(sign) <= 0xDFFF for sign in sender + name):
         assert message_of(message.text().encode()) == message
+
+
+def test_a_name_may_have_blanks():
+    message = Message("a", "saved", "b c d")
+
+    assert message_of(message.text().encode()) == message
+
+
+def test_a_mark_is_the_same_in_every_version_and_tells_nothing():
+    """Replicas of two versions share a server while one takes the place of the other."""
+    assert mark_of("f1") == "0eb55a6fa5dc7ebe"
 
 
 @pytest.mark.parametrize("data", [b"", b"saved", b"a saved", b"\xff"])

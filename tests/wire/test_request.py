@@ -116,7 +116,7 @@ def test_any_other_method_passes_as_long_as_it_is_a_token(method):
     assert parsed(head(line=method + b" /x HTTP/1.1")).method == method
 
 
-@pytest.mark.parametrize("method", [b"get", b"Post", b"A" * 33])
+@pytest.mark.parametrize("method", [*(method.lower().encode() for method in METHODS), b"Post", b"A" * 33])
 def test_a_method_in_small_letters_or_without_end_is_not_implemented(method):
     assert_refused(head(line=method + b" /x HTTP/1.1"), "not_implemented")
 
