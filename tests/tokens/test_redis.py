@@ -311,7 +311,7 @@ async def test_a_turn_goes_to_nobody_before_what_was_got_in_it_is_saved(server, 
     """Else the next one would use the refresh token whose successor only the first one knows."""
     other = await Replica(process()).begin()
     async with Relay(server.path) as relay:
-        one = await Replica(process(url=relay.url)).begin()
+        one = await Replica(process(url=relay.url, lease=600)).begin()
         async with awaiting("both turns", 15):
             async with one.store.turn():
                 relay.lose(Cut.COMMANDS)
@@ -554,6 +554,35 @@ async def test_everything_is_heard_in_goes_between_which_others_have_their_turn(
     assert most == 25
 
 
+async def test_to_prolong_a_turn_and_to_give_it_back_do_not_make_up_for_a_write_that_failed(process):
+    async with ScriptedRedis(b"+OK\r\n").serving() as scripted:
+        grants = process(url=scripted.url, lease=0.6)
+        async with stored(grants).turn():
+            scripted.answer = b"-LOADING not yet\r\n"
+            with pytest.raises(StoreUnavailable):
+                await stored(grants, "erp").save(Stored(1, GRANT))
+            await eventually("a turn that is not prolonged", lambda: grants.errors["turn"] > 0)
+            scripted.answer = b":1\r\n"
+            asked = len(scripted.commands)
+            await eventually("one that is", lambda: len(scripted.commands) > asked + 1)
+            assert not grants.available
+
+        assert not grants.available
+
+
+async def test_who_has_a_turn_or_waits_for_one_asks_no_more_often_than_needed(process):
+    seldom = replace(QUICK, look=600.0)
+    async with (
+        ScriptedRedis(b"+OK\r\n").serving() as scripted,
+        stored(process(url=scripted.url, lease=600, pauses=seldom)).turn(),
+    ):
+        await asyncio.wait((asyncio.get_running_loop().create_future(),), timeout=0.1)
+        assert len(scripted.commands) == 1
+    async with ScriptedRedis(b"$-1\r\n").serving() as scripted:
+        assert not await _comes(_in_turn(stored(process(url=scripted.url, pauses=seldom))))
+        assert len(scripted.commands) == 2  # the last one gives back what may have been got
+
+
 async def test_nothing_works_on_when_a_turn_is_over(process):
     async with stored(process(lease=60)).turn():
         assert "turn of crm" in {task.get_name() for task in asyncio.all_tasks()}
@@ -563,9 +592,7 @@ async def test_nothing_works_on_when_a_turn_is_over(process):
 
 
 @pytest.mark.parametrize("intent", ["", "digest"])
-async def test_a_save_bears_its_version_and_an_intent_follows_at_once_and_is_not_told(
-    intent, process
-):
+async def test_a_save_bears_its_version_and_an_intent_follows_at_once_and_is_not_told(intent, process):
     async with ScriptedRedis(b":7\r\n").serving() as scripted:
         assert await stored(process(url=scripted.url)).save(Stored(7, GRANT, None, intent))
     [[*beginning, version, mark, data, aside, channel, message, follow]] = scripted.commands

@@ -86,6 +86,7 @@ _ITSELF: Final[dict[Place, tuple[tuple[str, ...], ...]]] = {
     Place.CLIENT_ID: (("iclient", "client_id"), ("iclient", "redirect_url")),
     Place.REDIRECT_URL: (("iclient", "redirect_url"),),
     Place.BASE_URL: (("connection", "base_url"),),
+    Place.JWT: (("iclient", "jwt"),),
 }
 _CONSTANT: Final = frozenset({Place.CLIENT_ID, Place.REDIRECT_URL, Place.BASE_URL})
 # Not in a scope that is made when definitions are loaded.
