@@ -164,6 +164,8 @@ def test_what_was_sealed_once_opens_for_ever():
 
     assert keys.open(sealed, "test") == "canary"
     assert keys.seal("canary", "test", lambda count: bytes(range(count))) == sealed
+    with pytest.raises(SealError, match="not what"):
+        keys.open("sealed-v1.f46132de.", "test")
 
 
 def test_sealed_bytes_that_are_no_text_are_refused():

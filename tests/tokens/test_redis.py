@@ -167,6 +167,24 @@ async def test_who_knows_what_a_broken_record_was_goes_on_with_it_and_repairs_it
     assert await stored(process()).load() == Stored(2, NEXT)
 
 
+async def test_what_is_held_is_what_was_saved_or_loaded_last_by_our_clock_and_with_our_fingerprint(process):
+    one, other = process(clock=OffClock(3600)), process()
+    store, theirs = stored(one), stored(other)
+    assert store.held is None
+    await store.load()
+    assert store.held is None
+
+    await store.save(Stored(1, GRANT, TOKEN))
+    assert replace(store.held, token=None) == Stored(1, GRANT)
+    assert store.held.token.asked_at == pytest.approx(TOKEN.asked_at, abs=5)
+    assert stored(one, username="ann").held is None
+    assert stored(one, "erp").held is None
+    assert theirs.held is None
+    found = await theirs.load()
+    assert theirs.held == found
+    assert found.token.asked_at == pytest.approx(TOKEN.asked_at - 3600, abs=5)
+
+
 @OTHERS
 async def test_a_replica_with_other_definitions_leaves_the_grant_of_the_others_in_reach(process, settings):
     await stored(process()).save(Stored(1, GRANT))

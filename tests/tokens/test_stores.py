@@ -512,6 +512,7 @@ async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again
         assert await store.load() == Stored(2, NEXT)
     assert grants.errors == {"load": 0, "open": 0, "save": 2}
     assert grants.unsaved("crm")
+    assert not grants.unsaved("erp")
     assert logs == [not_saved] * 2
     (tmp_path / "crm.new").rmdir()
     await store.load()
