@@ -522,6 +522,16 @@ async def test_what_a_disk_refuses_is_counted_served_from_memory_and_tried_again
     assert await kept(tmp_path) == seen(NEXT)
 
 
+def test_a_folder_in_which_what_was_left_can_not_be_cleared_away_is_named_and_free_again(tmp_path):
+    (tmp_path / "crm.new").mkdir()
+    with pytest.raises(MachineError, match=str(tmp_path)) as refused:
+        folder(tmp_path)
+    assert refused.value.code == "store_unusable"
+
+    (tmp_path / "crm.new").rmdir()
+    folder(tmp_path).close()
+
+
 def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="file/grants") as refused:
