@@ -185,6 +185,28 @@ async def test_what_is_held_is_what_was_saved_or_loaded_last_by_our_clock_and_wi
     assert found.token.asked_at == pytest.approx(TOKEN.asked_at - 3600, abs=5)
 
 
+async def test_what_was_refused_is_not_held(process):
+    late, first = stored(process()), stored(process())
+    await first.save(Stored(2, GRANT))
+
+    assert await late.save(Stored(1, NEXT)) is False
+    assert late.held is None
+    assert await first.save(Stored(1, NEXT)) is False
+    assert first.held == Stored(2, GRANT)
+
+
+@pytest.mark.parametrize(("digits", "good"), [(15, True), (16, False)])
+async def test_a_time_of_too_many_digits_is_none(digits, good, process):
+    answer = b"*5\r\n$%d\r\n%s\r\n$1\r\n0\r\n$-1\r\n$-1\r\n$-1\r\n" % (digits, b"1" * digits)
+    async with ScriptedRedis(answer).serving() as scripted:
+        store = stored(process(url=scripted.url))
+        if good:
+            assert await store.load() == Stored()
+        else:
+            with pytest.raises(StoreUnavailable, match="not one of Redis"):
+                await store.load()
+
+
 @OTHERS
 async def test_a_replica_with_other_definitions_leaves_the_grant_of_the_others_in_reach(process, settings):
     await stored(process()).save(Stored(1, GRANT))
