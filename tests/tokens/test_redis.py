@@ -369,14 +369,14 @@ async def _in_turn(store):
 
 
 async def test_what_is_asked_for_a_turn_bears_its_nonce_and_how_long_it_lives(process):
-    async with ScriptedRedis(b"+OK\r\n").serving() as scripted, stored(process(url=scripted.url, lease=0.3)).turn():
+    async with ScriptedRedis(b"+OK\r\n").serving() as scripted, stored(process(url=scripted.url, lease=1.0)).turn():
         await eventually("a longer life", lambda: len(scripted.commands) > 1)
     taken, prolonged, given_back = scripted.commands[0], scripted.commands[1], scripted.commands[-1]
 
     nonce = taken[2]
     assert len(bytes.fromhex(nonce.decode())) == 16
-    assert taken == [b"SET", TURN.encode(), nonce, b"NX", b"PX", b"300"]
-    assert prolonged == [b"EVAL", PROLONG.encode(), b"1", TURN.encode(), nonce, b"300"]
+    assert taken == [b"SET", TURN.encode(), nonce, b"NX", b"PX", b"1000"]
+    assert prolonged == [b"EVAL", PROLONG.encode(), b"1", TURN.encode(), nonce, b"1000"]
     *beginning, channel, message = given_back
     assert beginning == [b"EVAL", GIVE_BACK.encode(), b"1", TURN.encode(), nonce]
     assert channel == b"iclient-proxy:7:default,8:messages,"

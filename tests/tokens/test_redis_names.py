@@ -33,6 +33,10 @@ def test_no_sign_within_a_part_makes_it_two(one, other):
     assert name_of(*one) != name_of(*other)
 
 
+def test_a_name_is_the_same_in_every_version():
+    assert name_of("default", "crm", "grant") == "iclient-proxy:7:default,3:crm,5:grant,"
+
+
 @pytest.mark.parametrize(("written", "version"), VERSIONS)
 def test_what_is_no_version_is_none(written, version):
     assert version_of(written) == version
