@@ -543,6 +543,16 @@ async def test_who_finds_that_the_server_fell_back_waits_until_all_could_tell_wh
     assert not await _comes(_in_turn(store))
 
 
+async def test_all_have_the_whole_time_to_tell_what_they_know(server, process):
+    store = stored(process(pauses=replace(QUICK, settling=0.9)))
+    await store.save(Stored(2, GRANT))
+    await server.command("DEL", KEY)
+
+    assert not await _comes(store.load())
+    async with awaiting("what is known"):
+        assert await store.load() == Stored(2, GRANT)
+
+
 async def test_what_is_known_here_and_could_not_be_saved_is_not_waited_for(server, process):
     grants = process(pauses=NEVER_SETTLED)
     store = stored(grants)
