@@ -79,7 +79,7 @@ class Course:
         held = replace(ledger.kept.grant or NO_GRANT, access_token=token.value, fields=token.fields)
         ledger.use(held, ledger.kept.version)
         result = Issued(token.value, token.lifetime, None, fields=token.fields)
-        return self.told(replace(attempt, held=held, asked_at=asked(token, now), lost="", result=result), adopted=True)
+        return self.told(replace(attempt, held=held, asked_at=asked(token, now), result=result), adopted=True)
 
     def told(self, attempt: Attempt, *, adopted: bool = False) -> Renewal:
         """Return how an attempt ended."""

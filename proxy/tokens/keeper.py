@@ -284,8 +284,8 @@ class Keeper:
     # --------------------------------------------------------------------------------------------------------- inside
 
     def _take(self) -> AccessToken | None:
-        if self._flight is not None and self._token is None:
-            return None  # thousands may come while the first renewal is under way: nothing to decide until it ends
+        if self._token is None:
+            return None  # time brings none, and whoever waits for one has that decided
         self._used = True
         self._look()
         return self._token

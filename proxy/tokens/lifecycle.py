@@ -76,7 +76,7 @@ def next_start(life: Life, policy: Policy, *, waiting: bool) -> float:
 
 def next_renewal(life: Life, at: Moment, policy: Policy, demand: Demand) -> float:
     """Return when the next renewal begins, as things stand (monotonic); infinite: not before something happens."""
-    if isinstance(life.errand, Flying):
+    if isinstance(life.errand, Flying | AuthorizationRequired):
         return math.inf
     if _renewal_is_wanted(life, at, policy, demand):
         return next_start(life, policy, waiting=demand.waiting or demand.used)
@@ -142,10 +142,9 @@ def step(life: Life, event: Event, at: Moment, policy: Policy, demand: Demand) -
             life = _accepted(life, event.token)
         case Landed():
             life = _landed(life, event, at, policy)
-            demand = Demand(waiting=False, used=False)
+            demand = Demand()
         case Revoked():
             life = _revoked(life, policy)
-            demand = Demand(waiting=demand.waiting, used=False)
         case Regained():
             if not isinstance(life.errand, Flying):
                 # What has failed is wanted still, where the distance of two attempts keeps it from beginning now.
@@ -184,9 +183,7 @@ def _in_cooldown(life: Life, at: Moment) -> bool:
 
 
 def _renewal_is_wanted(life: Life, at: Moment, policy: Policy, demand: Demand) -> bool:
-    """Tell whether a renewal should begin as soon as it may."""
-    if isinstance(life.errand, AuthorizationRequired):
-        return False
+    """Tell whether a renewal should begin as soon as it may, where none is under way and no human is needed."""
     if life.asked or isinstance(life.errand, BackingOff | Braked) or at.monotonic >= _lapses(life, policy):
         return True
     match life.holding:
@@ -230,7 +227,7 @@ def _refused(life: Life, event: RefusedUpstream, at: Moment, policy: Policy) -> 
 
 def _accepted(life: Life, token: AccessToken) -> Life:
     held = holds(life)
-    if held is None or held.token is not token or held.accepted:
+    if held is None or held.token is not token:
         return life
     accepted = replace(held, accepted=True)
     match life.holding:

@@ -62,6 +62,7 @@ GROUPS: Final = (
             "tests/tokens/test_looking_at_a_life.py",
             "tests/tokens/test_what_operators_hear.py",
             "tests/tokens/test_lifecycle.py",
+            "tests/tokens/test_course.py",
             "tests/tokens/test_keeper.py",
             "tests/tokens/test_clocks.py",
             "tests/tokens/test_retries.py",

@@ -56,8 +56,11 @@ class Asked:
         content = {"access_token": value, "token_type": "Bearer", "expires_in": lifetime, **fields}
         self.say(200, {key: what for key, what in content.items() if what is not None})
 
-    def break_off(self):
-        self.answer.set_exception(EndpointFault(Outcome.TRANSPORT, "token_endpoint_reset"))
+    def break_off(self, *, sent=False):
+        """Let the connection break; `sent`: once the request had left, so that nobody knows what became of it."""
+        fault = EndpointFault(Outcome.TRANSPORT, "token_endpoint_reset")
+        fault.sent = sent
+        self.answer.set_exception(fault)
 
 
 class PlayedEndpoint:
@@ -113,24 +116,38 @@ class WrittenStore(MemoryStore):
 
 
 class Play:
-    """One keeper and what is around it. `time` is shared where a reload replaces one by another."""
+    """One keeper and what is around it. `time` is shared where a reload replaces one by another.
 
-    def __init__(self, time=None, *, seed=1, refresh_token=None, **settings):
+    `replica`: what this process sees of a store that others write, too. `before` is the play that this one replaces.
+    """
+
+    def __init__(
+        self,
+        time=None,
+        *,
+        seed=1,
+        refresh_token=None,
+        replica=None,
+        prefetch=None,
+        chance=None,
+        before=None,
+        **settings,
+    ):
         self.time = time or FakeTime()
-        self.store = WrittenStore()
-        self.endpoint = PlayedEndpoint(self.time, self.store)
         urls = {
             "authorization_url": compile_url("https://auth.example.com/authorize"),
             "device_authorization_url": compile_url("https://auth.example.com/device"),
         }
         client = iclient(**urls, **settings)
-        chance = random.Random(seed).random
+        chance = chance or random.Random(seed).random
         of = connection(
             client,
             username="ann",
             password=Secret("canary-password"),
             refresh_token=None if refresh_token is None else Secret(refresh_token),
         )
+        self.store = WrittenStore() if replica is None else replica.store(of, client)
+        self.endpoint = PlayedEndpoint(self.time, self.store)
         self.policy = policy_of(client, LIMITS)
         issuer = Issuer(
             of,
@@ -150,9 +167,12 @@ class Play:
             clock=self.time,
             chance=chance,
             retries=Retries(self.time.monotonic),
-            prefetch=None,
+            prefetch=prefetch,
             authorized=client.grant_type not in BROUGHT or refresh_token is not None,
+            before=None if before is None else before.keeper,
         )
+        if replica is not None:
+            replica.heard = lambda _: self.keeper.heard()
 
     def take(self):
         """Return the token that a request gets at once, if it gets one."""
@@ -162,10 +182,17 @@ class Play:
         """Return a request that waits for a token."""
         return self.time.start(self.keeper.wait(), "waiter")
 
-    def authorize(self, code="canary-code"):
+    def renew(self):
+        """Return the task of an operator who asks for a renewal; whoever does not care how it ends may forget it."""
+        task = self.time.loop.create_task(self.keeper.renew(), name="operator")
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        self.time.settle()
+        return task
+
+    def authorize(self, code="canary-code", callback=None):
         """Return the task of somebody who comes back with a code."""
         authorization = Authorization(Secret(code), Secret("v" * 43), BACK, "a-state")
-        return self.time.start(self.keeper.consent.redeem(authorization, {}), "authorizing")
+        return self.time.start(self.keeper.consent.redeem(authorization, callback or {}), "authorizing")
 
     def first_token(self, value="token-1", **fields):
         """Have the first token come; return it as a request gets it."""
@@ -178,6 +205,23 @@ class Play:
         [asked] = self.endpoint.open
         asked.token(value, **fields)
         self.time.settle()
+
+    def refuse(self, code, status=400):
+        """Answer the request that is under way with an error."""
+        [asked] = self.endpoint.open
+        asked.say(status, {"error": code})
+        self.time.settle()
+
+    def lose(self):
+        """Lose the answer to the request that is under way."""
+        [asked] = self.endpoint.open
+        asked.break_off(sent=True)
+        self.time.settle()
+
+    @property
+    def sent(self):
+        """The refresh tokens that were sent, in order; None where a request had none."""
+        return [asked.form.get("refresh_token") for asked in self.endpoint.asked]
 
     def close(self):
         self.time.run(self.keeper.close())

@@ -1,0 +1,269 @@
+"""What becomes of a refresh token whose use was announced, step by step: a scripted store and endpoint, a time that moves.
+
+`test_replicas.py` has the same over real sockets, where a second attempt hides what the first one did.
+"""
+
+from contextlib import contextmanager
+
+import pytest
+
+from proxy.definitions.templates.urls import compile_url
+from proxy.oauth.grant import Grant
+from proxy.secret import Secret
+from proxy.tokens.renewal import digest
+from proxy.tokens.stored import SharedToken, Stored
+from tests.tokens.played import played
+from tests.tokens.shared_grants import SharedGrants
+
+REVOKED_AT = compile_url("https://auth.example.com/revoke")
+
+
+@contextmanager
+def brought(grants, **settings):
+    """Play a process whose refresh token the operator wrote: only he brings another one."""
+    with played(replica=grants.replica(), **{"grant_type": "refresh_token", "refresh_token": "r0", **settings}) as play:
+        yield play
+
+
+def stored(version, refresh_token, access_token=None, *, intent="", **shared):
+    """Return what another replica has saved."""
+    token = None
+    if access_token is not None:
+        token = SharedToken(Secret(access_token), **{"asked_at": 1_800_000_000.0, "lifetime": 3600.0, **shared})
+    return Stored(version, Grant(Secret(refresh_token)), token, digest(Secret(intent)) if intent else "")
+
+
+def with_a_refresh_token(play):
+    play.first_token(refresh_token="r1")
+    play.time.pass_time(5)
+
+
+def code_of(task):
+    """Return what a request or an operator was told."""
+    return task.exception().problem.code
+
+
+def serves(play, text):
+    """Tell whether a request gets this token at once."""
+    token = play.take()
+    return token is not None and token.value.reveal() == text
+
+
+# ------------------------------------------------------------------------------------------------- refused refreshing
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "unauthorized_client", "unsupported_grant_type"])
+def test_where_refreshing_will_not_work_again_the_connections_own_grant_is_run_in_the_same_renewal(code):
+    with played() as play:
+        with_a_refresh_token(play)
+        operator = play.renew()
+        play.refuse(code)
+        play.answer("token-2")
+
+        assert operator.exception() is None
+        assert [asked.grant for asked in play.endpoint.asked][1:] == ["refresh_token", "client_credentials"]
+        assert serves(play, "token-2")
+
+
+def test_a_refresh_that_may_work_later_is_not_followed_by_the_connections_own_grant():
+    with played() as play:
+        with_a_refresh_token(play)
+        operator = play.renew()
+        play.refuse("invalid_request")
+
+        assert operator.exception() is not None
+        assert play.sent == [None, "r1"]
+
+
+def test_a_connection_that_is_gone_runs_no_other_grant_when_its_refresh_is_refused():
+    with played(revocation_url=REVOKED_AT) as play:
+        with_a_refresh_token(play)
+        play.renew()
+        retiring = play.time.start(play.keeper.retire(), "retiring")
+        play.refuse("invalid_grant")
+
+        assert retiring.done()
+        assert play.sent == [None, "r1"]
+
+
+# ---------------------------------------------------------------------------------------------------- a lost answer
+
+
+def test_after_two_lost_answers_the_token_is_sent_once_in_each_renewal_for_nobody_knows_what_became_of_it():
+    with brought(SharedGrants()) as play:
+        play.renew()
+        play.lose()
+        play.lose()
+        assert play.sent == ["r0", "r0"]
+        play.time.pass_time(0.1)
+        play.renew()
+        play.time.pass_time(2)
+        play.lose()
+
+        assert play.sent == ["r0", "r0", "r0"]
+        assert play.endpoint.open == []
+
+
+def test_a_refresh_token_that_was_replaced_while_its_answer_was_lost_is_not_sent_again():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        operator = play.renew()
+        grants.put(stored(9, "r9"))
+        play.lose()
+        play.answer("a10", refresh_token="r10")
+
+        assert operator.exception() is None
+        assert play.sent == ["r0", "r9"]
+
+
+def test_a_newer_access_token_is_adopted_after_a_lost_answer_also_where_the_refresh_token_is_the_same():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        operator = play.renew()
+        grants.put(stored(9, "r0", "a9"))
+        play.lose()
+
+        assert operator.exception() is None
+        assert serves(play, "a9")
+        assert play.sent == ["r0"]
+
+
+def test_where_another_replica_has_saved_nothing_but_what_it_is_about_to_do_a_lost_answer_is_asked_for_again():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        operator = play.renew()
+        grants.put(stored(9, "r0", intent="r0"))
+        play.lose()
+        play.answer("a1", refresh_token="r1")
+
+        assert operator.exception() is None
+        assert play.sent == ["r0", "r0"]
+        assert grants.refresh_token() == "r1"
+
+
+@pytest.mark.parametrize(("on_failure", "sent"), [("hold", ["r0"]), ("refresh", ["r0", "r0"])])
+def test_a_lost_answer_is_asked_for_again_without_the_store_only_where_the_operator_lets_it(on_failure, sent):
+    grants = SharedGrants(on_failure)
+    with brought(grants) as play:
+        play.renew()
+        grants.away = True
+        play.lose()
+
+        assert play.sent == sent
+
+
+# ------------------------------------------------------------------------------------------------------ who is faster
+
+
+def test_who_is_outrun_while_he_announces_adopts_what_the_other_one_has_and_asks_nobody():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        grants.faster = [stored(5, "r5", "a5")]
+        operator = play.renew()
+
+        assert operator.exception() is None
+        assert serves(play, "a5")
+        assert play.sent == []
+
+
+def test_who_is_outrun_every_time_gives_up_and_tries_again_by_himself():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        grants.faster = [stored(5, "r5"), stored(6, "r6"), stored(7, "r7")]
+        operator = play.renew()
+
+        assert code_of(operator) == "token_unavailable"
+        assert play.keeper.snapshot().last_error == "renewed_elsewhere"
+        assert play.sent == []
+        play.time.pass_time(2)
+        assert play.sent == ["r7"]
+
+
+def test_a_turn_that_does_not_come_is_waited_for_a_minute_and_no_longer():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.time.run(grants.turn_of().acquire())
+        operator = play.renew()
+        play.time.pass_time(59)
+        assert not operator.done()
+        play.time.pass_time(2)
+
+        assert play.keeper.snapshot().last_error == "renewed_elsewhere"
+        assert operator.done()
+
+
+def test_what_is_in_the_store_is_adopted_without_waiting_for_the_turn():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.time.run(grants.turn_of().acquire())
+        grants.put(stored(4, "r4", "a4"))
+        operator = play.renew()
+
+        assert operator.exception() is None
+        assert serves(play, "a4")
+        assert play.sent == []
+
+
+def test_who_renewed_without_the_store_goes_on_with_what_he_finds_when_it_is_back():
+    grants = SharedGrants("refresh")
+    with brought(grants) as play:
+        grants.away = True
+        operator = play.renew()
+        grants.away = False
+        grants.put(stored(5, "r5", "a5"))
+        play.answer("a1", refresh_token="r1")
+
+        assert operator.exception() is None
+        assert serves(play, "a5")
+        assert grants.refresh_token() == "r5"
+
+
+def test_a_consent_without_a_refresh_token_is_not_given_up_while_the_store_is_away():
+    grants = SharedGrants()
+    with brought(grants, grant_type="authorization_code", refresh_token=None) as play:
+        play.authorize()
+        play.answer("a1")
+        grants.away = True
+        operator = play.renew()
+        assert code_of(operator) == "store_unavailable"
+        grants.away = False
+        grants.put(stored(9, "r9"))
+        play.time.pass_time(3)
+
+        assert play.sent[1:] == ["r9"]
+
+
+# ------------------------------------------------------------------------------------------------ what is in the store
+
+
+def test_a_token_of_a_grant_that_is_worth_nothing_is_shared_alone():
+    grants = SharedGrants()
+    with played(replica=grants.replica()) as play:
+        play.first_token("a1", scope="read")
+
+        assert grants.kept().token.value.reveal() == "a1"
+        assert grants.kept().grant is None
+
+
+def test_a_renewal_that_changes_nothing_that_is_kept_writes_nothing():
+    with played() as play:
+        play.first_token()
+        play.time.pass_time(5)
+        play.renew()
+        play.answer("token-2")
+
+        assert play.time.run(play.store.load()) == Stored()
+
+
+def test_what_is_adopted_comes_with_the_callback_of_its_grant_and_is_kept_alive():
+    grants = SharedGrants()
+    with brought(grants, keep_alive=300.0) as play:
+        token = SharedToken(Secret("a4"), play.time.wall(), 3600.0)
+        grants.put(Stored(4, Grant(Secret("r4"), callback={"realm": "7"}), token))
+        play.renew()
+
+        assert play.take().callback == {"realm": "7"}
+        play.time.pass_time(299)
+        assert play.sent == []
+        play.time.pass_time(2)
+        assert play.sent == ["r4"]
