@@ -254,7 +254,7 @@ class Course:
             attempt.held = granted(before, result)
             if not ledger.stale(attempt):
                 after = replace(attempt.held, access_token=None)
-                worth = after.refresh_token is not None or bool(after.callback)
+                worth = after.refresh_token is not None
                 token = shared(result, attempt.asked_at or self._tries.now) if ledger.shared else None
                 changed = worth and (attempt.intended or after != replace(before, access_token=None))
                 stored = Stored(grant=after if worth else ledger.kept.grant, token=token)

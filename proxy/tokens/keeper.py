@@ -201,10 +201,7 @@ class Keeper:
             settle(self._turn, None)  # somebody asks: it waits no longer
         future: asyncio.Future[Unavailable | None] = asyncio.get_running_loop().create_future()
         self._asking.add(future)
-        try:
-            outcome = await future
-        finally:
-            self._asking.discard(future)
+        outcome = await future
         if outcome is not None:
             raise outcome.refusal()
 
@@ -296,7 +293,7 @@ class Keeper:
     def _advance(self, event: LifeEvent) -> tuple[Action, ...]:
         """Let `event` change the life, and do what follows from it."""
         at = self._moment()
-        asked = self._life.asked or isinstance(event, Asked)
+        asked = self._life.asked  # who asks just now sees to it himself
         self._life, actions = step(self._life, event, at, self._policy, self._demand())
         if Action.START in actions and not self._closed:
             self._turn = None if asked else self._retries.turn_of(self._life)
@@ -329,8 +326,8 @@ class Keeper:
     def _supersede(self) -> None:
         """Let what is under way be of yesterday; what still waits for its turn does not even begin."""
         self._epoch += 1
-        if self._turn is not None and self._turn.cancel():
-            self._flight = None
+        if self._turn is not None:
+            self._turn.cancel()
 
     def _forget(self) -> None:
         self._supersede()
@@ -345,8 +342,7 @@ class Keeper:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
         if turn is not None:
             await turn
-        if self._life.generation != generation and not self._is_awaited:
-            self._ends()
+        if not self._is_awaited:
             return
         renewal: Renewal | None = None
         try:
@@ -355,10 +351,8 @@ class Keeper:
         except Exception as error:  # noqa: BLE001 a mistake of ours must not leave anybody waiting
             self._journal.broken(error)
             event = Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable)
-        awaited = self._is_awaited
-        self._ends()
         if epoch == self._epoch and not (renewal is not None and renewal.stale):
-            if awaited or not is_known(self._life, event, generation):
+            if self._is_awaited or not is_known(self._life, event, generation):
                 self._land(event)
             if renewal is not None:
                 self._tell(renewal)
@@ -372,10 +366,6 @@ class Keeper:
     def _is_awaited(self) -> bool:
         """The renewal that is running now is the one that the life waits for."""
         return self._flight is asyncio.current_task() and isinstance(self._life.errand, Flying)
-
-    def _ends(self) -> None:
-        if self._flight is asyncio.current_task():
-            self._flight = None
 
     def _learn(self, renewal: Renewal | None) -> None:
         """Go on with what a look at the store has brought; a renewal under way goes on, too, and will find the same."""
@@ -395,13 +385,12 @@ class Keeper:
     def _adopt(self, renewal: Renewal) -> None:
         """Take what an authorization brought, in the place of whatever there was."""
         self._supersede()
-        self._authorizing_until = -math.inf
         self._land(event_of(renewal))
         self._tell(renewal)
 
     def _expect(self, seconds: float) -> None:
         """Let requests wait for an authorization, for that long."""
-        self._authorizing_until = self._monotonic() + seconds if seconds else -math.inf
+        self._authorizing_until = self._monotonic() + seconds
         self._look()
 
     def _land(self, event: LifeEvent) -> None:

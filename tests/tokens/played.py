@@ -18,6 +18,7 @@ from proxy.tokens.correspondence import Sources
 from proxy.tokens.discovery import Discovery
 from proxy.tokens.issuer import BROUGHT, Issuer
 from proxy.tokens.keeper import Keeper
+from proxy.tokens.pace import RETRY_GAP
 from proxy.tokens.retries import Retries
 from proxy.tokens.store.memory import MemoryStore
 from tests.oauth.answers import connection, iclient
@@ -92,10 +93,14 @@ class PlayedEndpoint:
 
 
 class WrittenStore(MemoryStore):
-    """Remembers the refresh tokens that were written, in order; while it is `slow`, a write waits for the event."""
+    """Remembers the refresh tokens that were written, in order; while it is `slow`, a write waits for the event.
+
+    `fault` is raised by whatever is done with it.
+    """
 
     def __init__(self):
         super().__init__()
+        self.fault = None
         self.written = []
         self._durable = None
 
@@ -105,7 +110,14 @@ class WrittenStore(MemoryStore):
         yield self._durable
         self._durable = None
 
+    async def load(self):
+        if self.fault is not None:
+            raise self.fault
+        return await super().load()
+
     async def save(self, stored):
+        if self.fault is not None:
+            raise self.fault
         if self._durable is not None:
             await self._durable.wait()
         kept = await super().save(stored)
@@ -118,7 +130,8 @@ class WrittenStore(MemoryStore):
 class Play:
     """One keeper and what is around it. `time` is shared where a reload replaces one by another.
 
-    `replica`: what this process sees of a store that others write, too. `before` is the play that this one replaces.
+    `replica`: what this process sees of a store that others write, too. `gap` is between retries, in seconds. `before`
+    is the play that this one replaces.
     """
 
     def __init__(
@@ -130,6 +143,7 @@ class Play:
         replica=None,
         prefetch=None,
         chance=None,
+        gap=RETRY_GAP,
         before=None,
         **settings,
     ):
@@ -159,6 +173,7 @@ class Play:
             sources=Sources(chance, random.Random(seed).randbytes, lambda: BACK),
             limit=LIMITS.token_answer,
             pause=LIMITS.backoff.min,
+            outlived=replica is not None,
         )
         self.keeper = Keeper(
             of.name,
@@ -166,7 +181,7 @@ class Play:
             self.policy,
             clock=self.time,
             chance=chance,
-            retries=Retries(self.time.monotonic),
+            retries=Retries(self.time.monotonic, gap),
             prefetch=prefetch,
             authorized=client.grant_type not in BROUGHT or refresh_token is not None,
             before=None if before is None else before.keeper,
@@ -180,11 +195,15 @@ class Play:
 
     def wait(self):
         """Return a request that waits for a token."""
-        return self.time.start(self.keeper.wait(), "waiter")
+        return self._begun(self.keeper.wait(), "waiter")
 
     def renew(self):
-        """Return the task of an operator who asks for a renewal; whoever does not care how it ends may forget it."""
-        task = self.time.loop.create_task(self.keeper.renew(), name="operator")
+        """Return the task of an operator who asks for a renewal."""
+        return self._begun(self.keeper.renew(), "operator")
+
+    def _begun(self, work, name):
+        """Return a task; whoever does not care how it ends may forget it."""
+        task = self.time.loop.create_task(work, name=name)
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self.time.settle()
         return task

@@ -1,4 +1,4 @@
-"""What becomes of a refresh token whose use was announced, step by step: a scripted store and endpoint, a time that moves.
+"""What becomes of a refresh token whose use was announced: a scripted store and endpoint, and a time that tests move.
 
 `test_replicas.py` has the same over real sockets, where a second attempt hides what the first one did.
 """
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from proxy.definitions.templates.urls import compile_url
-from proxy.oauth.grant import Grant
+from proxy.oauth.grant import NO_GRANT, Grant
 from proxy.secret import Secret
 from proxy.tokens.renewal import digest
-from proxy.tokens.stored import SharedToken, Stored
+from proxy.tokens.stored import SharedToken, Stored, StoreUnavailable
 from tests.tokens.played import played
 from tests.tokens.shared_grants import SharedGrants
 
@@ -164,6 +164,7 @@ def test_who_is_outrun_while_he_announces_adopts_what_the_other_one_has_and_asks
         assert operator.exception() is None
         assert serves(play, "a5")
         assert play.sent == []
+        assert [event.kind for event in play.keeper.events] == ["adopted"]
 
 
 def test_who_is_outrun_every_time_gives_up_and_tries_again_by_himself():
@@ -267,3 +268,101 @@ def test_what_is_adopted_comes_with_the_callback_of_its_grant_and_is_kept_alive(
         assert play.sent == []
         play.time.pass_time(2)
         assert play.sent == ["r4"]
+
+
+# ------------------------------------------------------------------------------------------------- who only may wait
+
+
+def test_a_refused_token_that_only_a_human_replaces_is_the_end_and_nothing_else_is_asked():
+    with brought(SharedGrants()) as play:
+        operator = play.renew()
+        play.refuse("invalid_grant")
+
+        assert code_of(operator) == "authorization_required"
+        assert play.sent == ["r0"]
+
+
+def test_what_only_a_human_replaces_is_kept_while_the_server_may_take_it_later():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.renew()
+        play.refuse("unauthorized_client")
+
+        assert grants.refresh_token() == "r0"
+
+
+def test_a_refusal_is_remembered_where_nobody_can_tell_who_has_the_successor():
+    grants = SharedGrants("refresh")
+    with brought(grants) as play:
+        operator = play.renew()
+        grants.away = True
+        play.refuse("invalid_grant")
+        assert code_of(operator) == "store_unavailable"
+        play.time.pass_time(20)
+        assert play.sent == ["r0"]
+        grants.away = False
+        play.time.pass_time(100)
+
+        assert play.sent == ["r0"]
+        assert grants.kept().grant == NO_GRANT
+
+
+def test_a_refresh_token_of_a_grant_that_needs_no_human_is_held_back_too_while_the_store_is_away():
+    grants = SharedGrants()
+    with played(replica=grants.replica()) as play:
+        with_a_refresh_token(play)
+        grants.away = True
+        operator = play.renew()
+
+        assert code_of(operator) == "store_unavailable"
+        assert play.sent == [None]
+        assert play.keeper.events[0].text == "no token by client_credentials: store_unavailable"
+
+
+def test_a_store_of_this_process_alone_that_can_not_be_read_holds_up_no_renewal():
+    with played() as play:
+        play.store.fault = StoreUnavailable("no such device")
+
+        assert play.first_token("token-1").value.reveal() == "token-1"
+
+
+def test_an_answer_that_was_not_lost_leaves_no_doubt_about_the_token():
+    with brought(SharedGrants()) as play:
+        play.renew()
+        play.refuse("temporarily_unavailable", 503)
+        play.time.pass_time(0.5)
+        operator = play.renew()
+        play.time.pass_time(2)
+        play.lose()
+        play.answer("a1", refresh_token="r1")
+
+        assert operator.exception() is None
+        assert play.sent == ["r0", "r0", "r0"]
+        assert play.keeper.events[0].text == "a new token by refresh_token"
+
+
+def test_what_was_brought_is_kept_where_the_store_goes_before_anybody_can_tell_who_was_faster():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.renew()
+        grants.put(stored(grants.kept().version + 1, "r0", intent="r0"))
+        grants.leaves = True
+        play.answer("a1", refresh_token="r1")
+        grants.away = grants.leaves = False
+        play.time.call(play.keeper.heard)
+        play.time.settle()
+
+        assert serves(play, "a1")
+        assert grants.refresh_token() == "r1"
+
+
+def test_what_is_brought_after_another_replica_gave_everything_back_is_given_back_too():
+    grants = SharedGrants()
+    with brought(grants, revocation_url=REVOKED_AT) as play:
+        play.renew()
+        grants.put(Stored(9, NO_GRANT, revoked=True))
+        play.answer("a1", refresh_token="r1")
+
+        assert [asked.form.get("token") for asked in play.endpoint.open] == ["r1"]
+        assert grants.kept() == Stored(9, NO_GRANT, revoked=True)
+        assert play.take() is None
