@@ -192,10 +192,11 @@ class Keeper:
 
         What the server asked for by `Retry-After` is obeyed.
         """
+        if self._closed:
+            raise closing().refusal()
         if not isinstance(self._life.errand, Flying):
             self._advance(Asked())
-            start = next_start(self._life, self._policy, waiting=True)
-            if self._closed or start > self._monotonic() + self._policy.token_wait:
+            if next_start(self._life, self._policy, waiting=True) > self._monotonic() + self._policy.token_wait:
                 raise self._why().refusal()
         if self._turn is not None:
             settle(self._turn, None)  # somebody asks: it waits no longer

@@ -122,8 +122,8 @@ def try_group(
 # A process of its own for everything that must not be seen by the next
 
 
-def _in_a_child(work: Callable[[], Any]) -> Any:
-    """Return what `work` returns, done in a child."""
+def _in_a_child(work: Callable[[], Any], otherwise: Any = None) -> Any:
+    """Return what `work` returns, done in a child; `otherwise` where it does not come to its end."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -144,6 +144,8 @@ def _in_a_child(work: Callable[[], Any]) -> Any:
     os.waitpid(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # servers that a test has started
+    if not said and otherwise is not None:
+        return otherwise
     if not said:
         raise RuntimeError("the tests can't be collected, or none passes")
     return json.loads(said)
@@ -210,7 +212,7 @@ def _all_in_functions(
     reached: dict[str, set[str]] = {}
     for item in items:
         if item.nodeid in durations:
-            for function in _in_a_child(partial(_observed, item, modules)):
+            for function in _in_a_child(partial(_observed, item, modules, durations[item.nodeid]), []):
                 reached.setdefault(function, set()).add(item.nodeid)
     by_name = {item.nodeid: item for item in items if item.nodeid in durations}
     tried, late = Tried(), []
@@ -245,8 +247,9 @@ def _all_in_functions(
     }
 
 
-def _observed(item: pytest.Item, modules: Sequence[Module]) -> list[str]:
-    """Run one test and see which functions of the modules it comes to."""
+def _observed(item: pytest.Item, modules: Sequence[Module], duration: float) -> list[str]:
+    """Run one test and see which functions of the modules it comes to; it took so many seconds before."""
+    _set_alarm(_PATIENCE + _TIMES * duration)
     spans = {str(tree.ROOT / module.path): (module.path, _spans(module)) for module in modules}
     reached = set()
 

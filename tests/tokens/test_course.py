@@ -73,6 +73,7 @@ def test_a_refresh_that_may_work_later_is_not_followed_by_the_connections_own_gr
 
         assert operator.exception() is not None
         assert play.sent == [None, "r1"]
+        assert play.keeper.events[0].text == "no token by refresh_token: invalid_request"
 
 
 def test_a_connection_that_is_gone_runs_no_other_grant_when_its_refresh_is_refused():
@@ -366,3 +367,15 @@ def test_what_is_brought_after_another_replica_gave_everything_back_is_given_bac
         assert [asked.form.get("token") for asked in play.endpoint.open] == ["r1"]
         assert grants.kept() == Stored(9, NO_GRANT, revoked=True)
         assert play.take() is None
+
+
+def test_whoever_is_outrun_while_he_gives_a_refused_token_up_goes_on_with_what_the_other_one_has():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        operator = play.renew()
+        grants.faster = [stored(9, "r9", "a9")]
+        play.refuse("invalid_grant")
+
+        assert operator.exception() is None
+        assert serves(play, "a9")
+        assert grants.refresh_token() == "r9"

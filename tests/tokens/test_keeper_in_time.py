@@ -5,6 +5,7 @@
 
 import gc
 import weakref
+from itertools import pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -32,7 +33,7 @@ def failing(play, status=503, **headers):
 
 def distances(play):
     moments = [asked.at for asked in play.endpoint.asked]
-    return [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(moments)]
 
 
 # --------------------------------------------------------------------------------------------------- what is a use
@@ -168,8 +169,9 @@ def test_a_retry_that_stands_in_line_when_everything_is_given_back_asks_nobody()
         waiting.cancel()
         before = len(play.endpoint.asked)
         play.time.run(play.keeper.revoke())
-        play.time.pass_time(200)
+        play.time.pass_time(2)
         assert len(play.endpoint.asked) == before
+        assert kinds(play)[0] == "revoked"
         play.endpoint.always = None
         assert play.first_token("token-1").value.reveal() == "token-1"
 
@@ -244,6 +246,7 @@ def test_an_authorization_that_ends_in_a_mistake_of_ours_leaves_nobody_waiting_f
         play.store.fault = None
         old.token("old")
         play.time.settle()
+        assert play.keeper.snapshot().last_error == "revoked_meanwhile"
         play.time.pass_time(3)
         play.answer("token-3")
 
@@ -409,12 +412,14 @@ def test_what_is_closed_has_no_timer_left():
 def test_what_is_closed_begins_nothing_and_tells_everybody_why():
     with played() as play:
         token = play.first_token(lifetime=100)
+        play.time.pass_time(5)
         play.close()
         assert play.time.call(play.keeper.refused, token) is Refused.RELAY
         operator, request = play.renew(), play.wait()
 
         assert code_of(operator) == code_of(request) == "token_unavailable"
         assert "shutting down" in str(request.exception())
+        assert "shutting down" in str(operator.exception())
         assert len(play.endpoint.asked) == 1
 
 
@@ -468,3 +473,94 @@ def test_a_keeper_that_was_replaced_is_not_kept_by_the_one_that_replaced_it():
 
         assert gone() is None
         next_one.close()
+
+
+def test_the_prefetch_renews_nothing_where_a_request_was_faster():
+    with played(prefetch=100.0, chance=lambda: 0.25) as play:
+        play.time.call(play.keeper.start)
+        play.first_token()
+        play.time.pass_time(30)
+
+        assert len(play.endpoint.asked) == 1
+
+
+def test_nothing_begins_while_a_keeper_that_retires_waits_for_what_is_under_way():
+    with played(revocation_url=REVOKED_AT) as play:
+        token = play.first_token()
+        play.time.pass_time(5)
+        play.renew()
+        retiring = play.time.start(play.keeper.retire(), "retiring")
+        assert not retiring.done()
+
+        assert play.time.call(play.keeper.refused, token) is Refused.RELAY
+        assert code_of(play.wait()) == "token_unavailable"
+
+
+def test_a_mistake_of_ours_is_a_failure_like_others():
+    with played() as play:
+        play.store.fault = RuntimeError("a mistake of ours")
+        play.wait()
+        assert play.keeper.snapshot().last_error == "internal_error"
+        play.store.fault = None
+        play.time.pass_time(2)
+
+        assert len(play.endpoint.open) == 1
+
+
+def test_without_a_grant_requests_are_told_at_once_that_a_human_is_needed():
+    with played(grant_type="authorization_code") as play:
+        assert code_of(play.wait()) == "authorization_required"
+
+
+def test_a_store_that_is_back_ends_the_pause_and_another_failure_does_not():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        grants.away = True
+        play.renew()
+        play.time.pass_time(300)
+        grants.away = False
+        play.time.call(play.keeper.heard)
+        play.wait()
+        play.time.pass_time(1.1)
+        assert play.sent == ["r0"]
+        play.endpoint.always = lambda asked: asked.say(503, {}, retry_after="60")
+        play.refuse("", 503)
+        play.time.pass_time(5)
+        before = len(play.sent)
+        play.time.call(play.keeper.heard)
+        play.time.pass_time(5)
+
+        assert len(play.sent) == before
+
+
+def test_a_grant_that_another_replica_has_brought_ends_the_wait_for_a_human():
+    grants = SharedGrants()
+    with brought(grants, grant_type="authorization_code", refresh_token=None) as play:
+        assert code_of(play.wait()) == "authorization_required"
+        grants.put(stored(7, "r7"))
+        play.time.call(play.keeper.heard)
+        play.wait()
+
+        assert play.sent == ["r7"]
+
+
+def test_a_renewal_that_lasts_longer_than_the_token_another_replica_brought_meanwhile_is_not_lost():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.renew()
+        grants.put(stored(9, "r0", "a9", asked_at=play.time.wall(), lifetime=5.0))
+        play.time.call(play.keeper.heard)
+        play.time.pass_time(8)
+        assert play.take() is None
+        play.answer("a10", refresh_token="r10")
+
+        assert serves(play, "a10")
+        assert grants.refresh_token() == "r10"
+
+
+def test_a_scope_that_nobody_asked_for_is_no_oddity():
+    with played() as play, capture_logs() as lines:
+        play.first_token(scope="read")
+
+        assert [line["log_level"] for line in lines if line["event"] == "renewal"] == ["info"]
+        assert kinds(play) == ["renewed"]
