@@ -343,8 +343,8 @@ class Keeper:
             await asyncio.wait([before])  # two at once would spoil a refresh token that is good only once
         if turn is not None:
             await turn
-        if not self._is_awaited:
-            return
+        if self._flight is not asyncio.current_task() or not isinstance(self._life.errand, Flying):
+            return  # the life waits for it no more
         renewal: Renewal | None = None
         try:
             renewal = await self.issuer.renew()
@@ -353,7 +353,7 @@ class Keeper:
             self._journal.broken(error)
             event = Failed(Failure(Outcome.OTHER_ERROR, "internal_error"), refreshable=self._life.refreshable)
         if epoch == self._epoch and not (renewal is not None and renewal.stale):
-            if self._is_awaited or not is_known(self._life, event, generation):
+            if not is_known(self._life, event, generation):
                 self._land(event)
             if renewal is not None:
                 self._tell(renewal)
@@ -362,11 +362,6 @@ class Keeper:
             if epoch == self._epoch:
                 # What replaced it may never come, where a store fails or a device is given up: nobody waits for that.
                 self._land(Failed(Failure(Outcome.OTHER_ERROR, "revoked_meanwhile"), refreshable=renewal.refreshable))
-
-    @property
-    def _is_awaited(self) -> bool:
-        """The renewal that is running now is the one that the life waits for."""
-        return self._flight is asyncio.current_task() and isinstance(self._life.errand, Flying)
 
     def _learn(self, renewal: Renewal | None) -> None:
         """Go on with what a look at the store has brought; a renewal under way goes on, too, and will find the same."""
