@@ -79,11 +79,12 @@ def test_a_refresh_that_may_work_later_is_not_followed_by_the_connections_own_gr
 def test_a_connection_that_is_gone_runs_no_other_grant_when_its_refresh_is_refused():
     with played(revocation_url=REVOKED_AT) as play:
         with_a_refresh_token(play)
-        play.renew()
+        operator = play.renew()
         retiring = play.time.start(play.keeper.retire(), "retiring")
         play.refuse("invalid_grant")
 
         assert retiring.done()
+        assert "shutting down" in str(operator.exception())
         assert play.sent == [None, "r1"]
 
 
@@ -206,6 +207,40 @@ def test_what_is_in_the_store_is_adopted_without_waiting_for_the_turn():
         assert play.sent == []
 
 
+def test_what_was_stored_while_the_turn_was_waited_for_is_adopted_when_it_comes():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.time.run(grants.turn_of().acquire())
+        operator = play.renew()
+        grants.put(stored(4, "r4", "a4"))
+        grants.turn_of().release()
+        play.time.settle()
+
+        assert operator.exception() is None
+        assert serves(play, "a4")
+        assert play.sent == []
+
+
+def test_a_token_without_a_grant_is_adopted_too():
+    grants = SharedGrants()
+    with played(replica=grants.replica()) as play:
+        grants.put(Stored(4, None, SharedToken(Secret("a4"), play.time.wall(), 3600.0)))
+        play.renew()
+
+        assert serves(play, "a4")
+
+
+def test_what_this_process_has_stored_itself_is_no_news():
+    grants = SharedGrants()
+    with brought(grants) as play:
+        play.renew()
+        play.answer("a1", refresh_token="r1")
+        play.time.call(play.keeper.heard)
+        play.time.settle()
+
+        assert [event.kind for event in play.keeper.events] == ["renewed"]
+
+
 def test_who_renewed_without_the_store_goes_on_with_what_he_finds_when_it_is_back():
     grants = SharedGrants("refresh")
     with brought(grants) as play:
@@ -281,6 +316,7 @@ def test_a_refused_token_that_only_a_human_replaces_is_the_end_and_nothing_else_
 
         assert code_of(operator) == "authorization_required"
         assert play.sent == ["r0"]
+        assert play.keeper.events[0].text == "no token by refresh_token: invalid_grant"
 
 
 def test_what_only_a_human_replaces_is_kept_while_the_server_may_take_it_later():

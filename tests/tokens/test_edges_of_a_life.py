@@ -287,6 +287,15 @@ def test_a_brake_lasts_as_long_as_the_server_asks_for_where_that_is_longer(retry
     assert led.next_attempt == until
 
 
+def test_a_client_that_was_rejected_is_tried_again_after_the_brake_although_nobody_waits():
+    led = failing(Led(), 0, INVALID_CLIENT)
+    led.after(299)
+    assert led.started == 1
+    led.after(1)
+
+    assert led.started == 2
+
+
 def test_a_brake_of_no_time_holds_up_nobody():
     led = Led(brake=0.0)
     led.wait()

@@ -3,6 +3,7 @@
 `test_keeper.py` has the same over real sockets, where what comes a moment too late is not seen.
 """
 
+import asyncio
 import gc
 import weakref
 from itertools import pairwise
@@ -37,6 +38,17 @@ def distances(play):
 
 
 # --------------------------------------------------------------------------------------------------- what is a use
+
+
+def test_many_who_wait_make_one_task_of_a_renewal():
+    with played() as play:
+        for _ in range(3):
+            play.wait()
+            play.time.pass_time(1)
+
+        assert [task.get_name() for task in asyncio.all_tasks(play.time.loop) if "renewal" in task.get_name()] == [
+            "renewal:crm"
+        ]
 
 
 def test_a_token_that_somebody_waited_for_is_renewed_ahead():
@@ -384,6 +396,7 @@ def test_a_snapshot_tells_when_the_last_token_came_and_how_far_the_clocks_are_ap
         play.time.pass_time(100)
 
         assert play.keeper.snapshot().last_renewal_at == came
+        assert play.keeper.snapshot().tried
         assert play.keeper.skew == 0.0
 
 
