@@ -306,6 +306,16 @@ def test_what_is_adopted_comes_with_the_callback_of_its_grant_and_is_kept_alive(
         assert play.sent == ["r4"]
 
 
+def test_the_callback_of_an_authorization_without_a_refresh_token_is_there_for_other_replicas():
+    grants = SharedGrants()
+    with played(replica=grants.replica(), grant_type="authorization_code") as play:
+        play.authorize(callback={"realm": "7"})
+        play.answer("token-1")
+
+        assert grants.kept().grant.callback == {"realm": "7"}
+        assert grants.kept().token.value.reveal() == "token-1"
+
+
 # ------------------------------------------------------------------------------------------------- who only may wait
 
 
