@@ -48,8 +48,9 @@ class _Known:
 class AccessLog:
     """Writes the line of each finished exchange; never blocks, never raises.
 
-    `soon` is asked to call what it is given within a tick: lines wait no longer, also where no batch gets full. `flush`
-    at the end leaves nothing behind. `render` replaces the template where lines are for a terminal.
+    `soon` is asked to call what it is given within a tick, a tenth of a second: lines wait no longer, also where no
+    batch gets full. `flush` at the end leaves nothing behind. `render` replaces the template where lines are for a
+    terminal.
     """
 
     def __init__(

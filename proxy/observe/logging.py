@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from proxy.definitions.settings import Log
     from proxy.observe.render import Field
 
-_TICK: Final = 0.01  # seconds that a line of the access log may wait for others
+# Seconds that a line of the access log may wait for others (what nginx calls `flush`). Ticks of 10 ms were a hundred
+# timers and fifty wake-ups of the writer a second: a fifth of all CPU time that 500 requests a second took.
+_TICK: Final = 0.1
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -54,7 +56,7 @@ def configure(log: Log, clock: Clock, *, fd: int = 1, colours: bool = True) -> L
     """
     terminal = os.isatty(fd)
     console = log.format == "console" or (log.format == "auto" and terminal)
-    sink = LineSink(fd)
+    sink = LineSink(fd, clock)
     redact = Redactor()
     render: Callable[[dict[str, Field]], bytes]
     if console:

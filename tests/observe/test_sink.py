@@ -3,13 +3,14 @@ from threading import Event, Thread
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.observe.sink import LineSink
 from tests.observe.lines import Pipe
 
 
 def test_lines_arrive_whole_and_in_order():
     pipe = Pipe()
-    sink = LineSink(pipe.writing)
+    sink = LineSink(pipe.writing, SystemClock())
     received = []
 
     def read():
@@ -31,7 +32,7 @@ def test_lines_arrive_whole_and_in_order():
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_does_not_fit_is_counted():
     pipe = Pipe()
-    sink = LineSink(pipe.writing, capacity=100)
+    sink = LineSink(pipe.writing, SystemClock(), capacity=100)
     line = b"x" * 1023 + b"\n"
 
     for _ in range(2000):
@@ -46,7 +47,7 @@ def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_does_not_fit_is_count
 
 def test_dropped_lines_are_told_as_soon_as_somebody_reads_again():
     pipe = Pipe()
-    sink = LineSink(pipe.writing, capacity=2, gather=0)
+    sink = LineSink(pipe.writing, SystemClock(), capacity=2, gather=0)
     filler = os.fdopen(os.dup(pipe.writing), "wb", buffering=0)
     os.set_blocking(filler.fileno(), False)
     while filler.write(b"f" * 4096):
@@ -82,7 +83,7 @@ def test_dropped_lines_are_told_as_soon_as_somebody_reads_again():
 
 def test_a_log_that_nobody_will_read_any_more_does_not_end_the_process():
     pipe = Pipe()
-    sink = LineSink(pipe.writing, gather=0)
+    sink = LineSink(pipe.writing, SystemClock(), gather=0)
     os.close(pipe.reading)
 
     while not sink.dropped:
@@ -96,7 +97,7 @@ def test_a_log_that_nobody_will_read_any_more_does_not_end_the_process():
 @pytest.mark.case("L-287")
 def test_a_full_disk_costs_lines_and_nothing_else():
     full = os.open("/dev/full", os.O_WRONLY)
-    sink = LineSink(full, gather=0)
+    sink = LineSink(full, SystemClock(), gather=0)
 
     sink.write(b"line\n")
     sink.close()
@@ -106,7 +107,7 @@ def test_a_full_disk_costs_lines_and_nothing_else():
 
 
 def test_a_sink_that_was_never_written_to_starts_no_thread_and_closes_at_once():
-    sink = LineSink(-1)
+    sink = LineSink(-1, SystemClock())
 
     sink.close()
 
@@ -120,7 +121,7 @@ def test_a_signal_that_comes_while_the_thread_begins_costs_no_line(monkeypatch):
 
     monkeypatch.setattr("proxy.observe.sink.Thread", Interrupted)
     pipe = Pipe()
-    sink = LineSink(pipe.writing)
+    sink = LineSink(pipe.writing, SystemClock())
 
     with pytest.raises(KeyboardInterrupt):
         sink.write(b"first\n")
@@ -130,3 +131,19 @@ def test_a_signal_that_comes_while_the_thread_begins_costs_no_line(monkeypatch):
 
     with os.fdopen(pipe.reading, "rb") as stream:
         assert stream.read() == b"first\nsecond\n"
+
+
+def test_a_line_goes_out_at_once_unless_one_went_lately_and_the_end_waits_for_nobody():
+    pipe = Pipe()
+    sink = LineSink(pipe.writing, SystemClock(), gather=3600)
+    sink.write(b"first\n")
+    first = os.read(pipe.reading, 4096)
+    sink.write_all([b"second\n", b"third\n"])
+    sink.write(b"fourth\n")
+    os.set_blocking(pipe.reading, False)
+    with pytest.raises(BlockingIOError):
+        os.read(pipe.reading, 4096)
+    sink.close(patience=60)
+
+    assert first == b"first\n"
+    assert pipe.read() == b"second\nthird\nfourth\n"
