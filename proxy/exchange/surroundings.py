@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.exchange.flow import Exchange
 from proxy.exchange.pressure import Pressure
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from proxy.exchange.replay import ReplayMemory
     from proxy.problem import Problem
     from proxy.wire.request import RequestHead
+
+# Exchanges that are counted in one go: where they come one by one, histograms and code have left the processor's caches
+# between two of them, and to count one costs as much as to parse half a head.
+BATCH: Final = 64
 
 
 class Claimant(Protocol):
@@ -43,8 +47,8 @@ class Surroundings:
     """
 
     __slots__ = (
-        "_beside", "_draining", "_last_id", "_prefix", "_usual", "bounds", "closing", "counters", "exchange", "full",
-        "loop", "memory", "recorder", "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
+        "_beside", "_draining", "_last_id", "_prefix", "_uncounted", "_usual", "bounds", "closing", "counters",
+        "exchange", "full", "loop", "memory", "recorder", "tunnel_idle", "tunnels_max", "unmatched", "via_tag",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +79,7 @@ class Surroundings:
         self._beside: tuple[Surroundings, ...] = ()
         self._prefix = os.urandom(5).hex()
         self._last_id = 0
+        self._uncounted: list[tuple[ConnectionCounters, int, int, float, float, float]] = []
 
     def beside(self, exchange: Callable[..., Exchange]) -> Surroundings:
         """Return the same for streams on which exchanges begin otherwise; it hears of whatever these hear of."""
@@ -146,28 +151,46 @@ class Surroundings:
         return record.request_id
 
     def over(self, whose: Claimant, record: ExchangeRecord, token: AccessToken | None) -> None:
-        """Count and record an exchange that ended."""
-        counters, process = whose.counters, self.counters
-        process.in_flight -= 1
-        requests = counters.requests
-        requests[record.status] = requests.get(record.status, 0) + 1
-        # What `Histogram.observe` does, three times: the calls would cost as much again.
-        total, upstream = record.seconds_total, record.seconds_upstream
-        histogram = counters.duration
-        histogram.counts[bisect_left(BUCKETS, total)] += 1
-        histogram.total += total
-        if record.attempts:
-            histogram = counters.upstream
-            histogram.counts[bisect_left(BUCKETS, upstream)] += 1
-            histogram.total += upstream
-            overhead = total - upstream - record.seconds_token
-            histogram = process.overhead
-            histogram.counts[bisect_left(OVERHEAD_BUCKETS, overhead)] += 1
-            histogram.total += overhead
+        """Record an exchange that ended; it is counted with others."""
+        self.counters.in_flight -= 1
+        uncounted = self._uncounted
+        uncounted.append(
+            (
+                whose.counters,
+                record.status,
+                record.attempts,
+                record.seconds_total,
+                record.seconds_upstream,
+                record.seconds_token,
+            )
+        )
+        if len(uncounted) >= BATCH:
+            self.count()
         if self.recorder is not None:
             self.identify(record)
             record.secrets = whose.hidden(token)
             self.recorder.record(record)
+
+    def count(self) -> None:
+        """Bring the counters up to date; whoever reads them asks for it first."""
+        uncounted, self._uncounted = self._uncounted, []
+        overhead = self.counters.overhead
+        for counters, status, attempts, total, upstream, token in uncounted:
+            requests = counters.requests
+            requests[status] = requests.get(status, 0) + 1
+            # What `Histogram.observe` does, three times: the calls would cost as much again.
+            histogram = counters.duration
+            histogram.counts[bisect_left(BUCKETS, total)] += 1
+            histogram.total += total
+            if attempts:
+                histogram = counters.upstream
+                histogram.counts[bisect_left(BUCKETS, upstream)] += 1
+                histogram.total += upstream
+                rest = total - upstream - token
+                overhead.counts[bisect_left(OVERHEAD_BUCKETS, rest)] += 1
+                overhead.total += rest
+        for other in self._beside:
+            other.count()
 
     def identify(self, record: ExchangeRecord) -> str:
         """Give the record its id, unless it has one; only what is logged or answered needs one."""

@@ -105,7 +105,10 @@ class Scrape:
 
 
 class Metrics:
-    """Renders every metric of the process. `watched` returns the connections there are now, `-` among them."""
+    """Renders every metric of the process. `watched` returns the connections there are now, `-` among them.
+
+    `count` brings the counters up to date.
+    """
 
     def __init__(
         self,
@@ -115,7 +118,9 @@ class Metrics:
         last_reload: LastReload,
         store_available: Callable[[], bool | None] = lambda: None,
         lines_dropped: Callable[[], int] = lambda: 0,
+        count: Callable[[], None] = lambda: None,
     ) -> None:
+        self._count = count
         self._lines_dropped = lines_dropped
         self._store_available = store_available
         self._last_reload = last_reload
@@ -132,6 +137,7 @@ class Metrics:
     def _pieces(self, machine: bytes, *, openmetrics: bool) -> Iterator[bytes]:
         text = _Text(openmetrics=openmetrics)
         watched = self._watched()
+        self._count()
         yield "".join(self._of_process(text)).encode()
         for lines in _of_connections(text, watched):
             yield "".join(lines).encode()

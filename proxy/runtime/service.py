@@ -151,6 +151,7 @@ class Service:
             self._last_reload,
             lambda: self._workshop.stores.available,
             self._lines_dropped,
+            self._workshop.surroundings.count,
         )
         server = AdminServer(
             settings,

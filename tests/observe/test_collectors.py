@@ -200,6 +200,18 @@ async def test_the_last_reload_is_the_start_until_there_is_one(accept):
     assert value(rejected, "config_last_reload_success_timestamp_seconds") == BEGAN
 
 
+async def test_what_is_counted_with_others_is_counted_before_it_is_read():
+    process = ProcessCounters()
+
+    def count():
+        process.in_flight = 7
+
+    metrics = Metrics(process, list, "0.1.0", LastReload(BEGAN), count=count)
+    scrape = await metrics.scrape("")
+
+    assert b"\niclient_proxy_in_flight_requests 7\n" in b"".join(scrape.pieces)
+
+
 @pytest.mark.case("A-358")
 async def test_a_scrape_of_a_thousand_connections_comes_in_small_pieces():
     watched = [crm(counters=ConnectionCounters(f"connection-{number}")) for number in range(1000)]

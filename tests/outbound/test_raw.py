@@ -269,6 +269,7 @@ async def test_an_application_that_leaves_ends_the_dial(black_hole):
     [dial] = [task for task in asyncio.all_tasks() if task.get_name() == "dial for a tunnel"]
     connect.client_left()
     await asyncio.wait([dial])
+    surroundings.count()
 
     assert dial.cancelled()
     assert surroundings.counters.tunnels_open == 0
