@@ -37,6 +37,11 @@ class Sample:
         return self.cpu_seconds / self.amount * 1e6 if self.amount else math.nan
 
     @property
+    def millicores(self) -> float:
+        """CPU time per second, in thousandths of a core."""
+        return self.cpu_seconds / self.seconds * 1e3
+
+    @property
     def rate(self) -> float:
         """Answers per second."""
         return self.amount / self.seconds
@@ -68,6 +73,11 @@ def figure(values: Iterable[float]) -> Figure:
 def ratio(rounds: Sequence[Mapping[str, float]], peer: str, base: str) -> Figure:
     """Return `peer` over `base`: the median of the ratios within each round, so that a slow minute cancels out."""
     return figure(each[peer] / each[base] for each in rounds if peer in each and each.get(base))
+
+
+def excess(rounds: Sequence[Mapping[str, float]], peer: str, base: str) -> Figure:
+    """Return how much `peer` has more than `base`, within each round as `ratio` does."""
+    return figure(each[peer] - each[base] for each in rounds if peer in each and base in each)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -12,7 +12,7 @@ from bench.figures import Sample, mismatch
 from bench.load import Entry
 from bench.machine import busy_seconds
 from bench.peers import KINDS, Kind, Place, Started
-from bench.rows import CLOSED, FORWARD, MEMORY, ON, OPEN, SESSIONS, Closed, Open
+from bench.rows import CLOSED, FORWARD, MEMORY, ON, OPEN, SESSIONS, SOME, START, Closed, Open
 from bench.upstream import SIZES, TOKEN
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Results:
     loads: dict[str, list[dict[str, Sample]]] = field(default_factory=dict)
     memory: list[dict[str, Memory]] = field(default_factory=list)
     sessions: list[dict[str, Sessions]] = field(default_factory=list)
+    starts: list[dict[str, float]] = field(default_factory=list)  # seconds from exec to the first answer
     mismatches: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     # Of rows that fall short: microseconds per answer by where they go, by peer, by row.
@@ -89,9 +90,11 @@ class Bench:
                 self._row(row, [kind for kind in self._peers if _takes_part(kind, row)])
         for paced in OPEN:
             if paced.name in names:
-                self._row(paced, [kind for kind in self._peers if not kind.special])
+                self._row(paced, [kind for kind in self._peers if _is_paced(kind, paced)])
         if MEMORY in names:
             self._memory([kind for kind in self._peers if not kind.special])
+        if START in names:
+            self._starts([kind for kind in self._peers if kind.name == SOME])
         if SESSIONS in names:
             self._sessions([kind for kind in self._peers if kind.name == FORWARD])
         return self.results
@@ -168,7 +171,8 @@ class Bench:
         seen = self._upstream.counted()
         busy = busy_seconds(core)
         spent = peer.process.cpu_seconds() if peer is not None else 0.0
-        found = _apply(row, entry, self._seconds, self._place.cores.load)
+        seconds = max(self._seconds, row.seconds) if isinstance(row, Open) else self._seconds
+        found = _apply(row, entry, seconds, self._place.cores.load)
         used = peer.process.cpu_seconds() - spent if peer is not None else 0.0
         foreign = max(0.0, busy_seconds(core) - busy - used) / found.seconds
         size = SIZES[row.size]
@@ -212,6 +216,16 @@ class Bench:
         count = min(kind.idle, self._idle)
         per_idle = self._fresh(kind, lambda fresh: streams.idle(fresh, count))
         return Memory(peer.ready_after, at_rest, highest.seen, per_idle, self._fresh(kind, streams.stalled))
+
+    def _starts(self, kinds: list[Kind]) -> None:
+        for number in range(self._rounds):
+            found: dict[str, float] = {}
+            for kind, peer in self._start(kinds):
+                found[kind.name] = peer.ready_after
+                peer.stop()
+            self.results.starts.append(found)
+            times = "  ".join(f"{name} {seconds * 1e3:.0f}" for name, seconds in found.items())
+            self._say(f"{START} {number + 1}/{self._rounds}  ms from exec to the first answer: {times}")
 
     def _sessions(self, kinds: list[Kind]) -> None:
         for number in range(self._rounds):
@@ -279,6 +293,10 @@ def _takes_part(kind: Kind, row: Closed) -> bool:
         return kind.name in row.only
     # The log costs the same per request at any number of connections: one number is enough.
     return not kind.special and (kind.name != ON or row.connections == 64)
+
+
+def _is_paced(kind: Kind, row: Open) -> bool:
+    return kind.name in row.only if row.only else not kind.special
 
 
 def _is_overrun(row: Closed | Open, name: str, sample: Sample) -> bool:

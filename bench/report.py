@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.figures import figure, ratio
 from bench.plot import chart
-from bench.rows import BARS, CLOSED, MEMORY, ROWS, SESSIONS, TIMES, Closed, Measure, Outcome, Verdict, judge
+from bench.rows import BARS, CLOSED, MEMORY, ROWS, SESSIONS, START, Closed, Measure, Outcome, Verdict, judge
 from bench.upstream import SIZES
 
 if TYPE_CHECKING:
@@ -49,24 +49,30 @@ def failed(results: Results) -> bool:
 def _values(bar: Bar, results: Results) -> list[dict[str, float]]:
     """Return what a bar is about, by round and peer."""
     if bar.row == MEMORY:
-        pick: Callable[[Memory], float] = _idle if bar.measure is Measure.IDLE else _stalled
-        return [{name: pick(each) / 1024 for name, each in found.items()} for found in results.memory]
+        pick = _OF_MEMORY[bar.measure]
+        return [{name: pick(each) for name, each in found.items()} for found in results.memory]
+    if bar.row == START:
+        return results.starts
     if bar.row == SESSIONS:
         if bar.measure is Measure.SESSION:
             return [{name: each.session * 1e3 for name, each in found.items()} for found in results.sessions]
         return [{name: each.tunnel / 1024 for name, each in found.items()} for found in results.sessions]
     rounds = results.loads.get(bar.row, [])
-    if bar.measure is Measure.RATE:
-        return [{name: each.rate for name, each in found.items()} for found in rounds]
-    return [{name: each.cpu for name, each in found.items()} for found in rounds]
+    pick_load = _OF_LOAD[bar.measure]
+    return [{name: pick_load(each) for name, each in found.items()} for found in rounds]
 
 
-def _idle(each: Memory) -> float:
-    return each.idle
-
-
-def _stalled(each: Memory) -> float:
-    return each.stalled
+_OF_MEMORY: Final[dict[Measure, Callable[[Memory], float]]] = {
+    Measure.REST: lambda each: each.at_rest / _MIB,
+    Measure.IDLE: lambda each: each.idle / 1024,
+    Measure.STALLED: lambda each: each.stalled / 1024,
+}
+_OF_LOAD: Final[dict[Measure, Callable[[Sample], float]]] = {
+    Measure.CPU: lambda each: each.cpu,
+    Measure.RATE: lambda each: each.rate,
+    Measure.P99: lambda each: each.p99 / 1e3,
+    Measure.MILLICORES: lambda each: each.millicores,
+}
 
 
 # Markdown
@@ -93,6 +99,8 @@ def _pages(
             yield from _row(row, results.loads[row.name])
     if results.memory:
         yield from _memory(results.memory)
+    if results.starts:
+        yield from _starts(results.starts)
 
 
 def bars(outcomes: Iterable[Outcome]) -> Iterable[str]:
@@ -100,9 +108,8 @@ def bars(outcomes: Iterable[Outcome]) -> Iterable[str]:
     yield "| row | bar | measured | spread | |"
     yield "|---|--:|--:|--:|---|"
     for outcome in outcomes:
-        unit = TIMES if outcome.bar.against else outcome.bar.measure.unit
         yield (
-            f"| {outcome.bar.title} | {outcome.bar} | {_number(outcome.figure.median)} {unit} | "
+            f"| {outcome.bar.title} | {outcome.bar} | {_number(outcome.figure.median)} {outcome.bar.unit} | "
             f"{_spread(outcome.figure)} | {_verdict(outcome.verdict)} |"
         )
     yield ""
@@ -118,8 +125,11 @@ def _row(row: Closed | Open, rounds: Sequence[Mapping[str, Sample]]) -> Iterable
     yield f"## {row.title[0].upper()}{row.title[1:]} ({how}; `{row.name}`)\n"
     rate = "MB/s" if big else "requests/s"
     cost_of = "MiB" if big else "request"
-    yield f"| | CPU per {cost_of}, µs | spread | / nginx | / Envoy | {rate} | p50, ms | p99, ms | others on the core |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    yield (
+        f"| | CPU per {cost_of}, µs | spread | / nginx | / Envoy | millicores | {rate} | p50, ms | p99, ms | "
+        "others on the core |"
+    )
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     scale = SIZES[row.size] / 1e6 if big else 1.0
     costs = [{name: each.cpu for name, each in found.items()} for found in rounds]
     for name in dict.fromkeys(name for found in rounds for name in found):
@@ -128,6 +138,7 @@ def _row(row: Closed | Open, rounds: Sequence[Mapping[str, Sample]]) -> Iterable
         against = " | ".join(_number(ratio(costs, name, base).median) for base in _BASES)
         yield (
             f"| {name} | {_number(cost.median)} | {_spread(cost)} | {against} | "
+            f"{_number(figure(each.millicores for each in samples).median)} | "
             f"{_number(figure(each.rate * scale for each in samples).median)} | "
             f"{_number(figure(each.p50 / 1e3 for each in samples).median)} | "
             f"{_number(figure(each.p99 / 1e3 for each in samples).median)} | "
@@ -160,6 +171,16 @@ def _memory(rounds: Sequence[Mapping[str, Memory]]) -> Iterable[str]:
             figure(one.stalled / 1024 for one in each),
         )
         yield f"| {name} | " + " | ".join(f"{_number(column.median)} ({_spread(column)})" for column in columns) + " |"
+    yield ""
+
+
+def _starts(rounds: Sequence[Mapping[str, float]]) -> Iterable[str]:
+    yield f"## Start with many connections (`{START}`)\n"
+    yield "| | exec → first answer, ms |"
+    yield "|---|--:|"
+    for name in dict.fromkeys(name for found in rounds for name in found):
+        took = figure(found[name] * 1e3 for found in rounds if name in found)
+        yield f"| {name} | {_number(took.median)} ({_spread(took)}) |"
     yield ""
 
 
@@ -202,6 +223,7 @@ def _plain(
             for row, rounds in results.loads.items()
         },
         "profiles": results.profiles,
+        "starts": results.starts,
         "memory": [{name: asdict(each) for name, each in found.items()} for found in results.memory],
         "sessions": [{name: asdict(each) for name, each in found.items()} for found in results.sessions],
     }

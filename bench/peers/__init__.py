@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.load import Entry, ask_at
 from bench.processes import Running, module
-from bench.rows import ALL_ROUTES, FORWARD
+from bench.rows import ALL_ROUTES, FORWARD, SOME, SOME_ROUTES
 from bench.upstream import TOKEN, fill, free_ports
 
 if TYPE_CHECKING:
@@ -330,6 +330,7 @@ KINDS: Final = (
     ),
     _product_kind("proxy", "this proxy, access log off", "false"),
     _product_kind("proxy-log", "this proxy, access log on", "true"),
+    _product_kind(SOME, f"this proxy, {SOME_ROUTES} connections defined", "false", SOME_ROUTES),
     _product_kind("proxy-1000", f"this proxy, {ALL_ROUTES:,} connections defined, one asked", "false", ALL_ROUTES),
     _product_kind("proxy-1000-all", f"this proxy, {ALL_ROUTES:,} asked in turn", "false", ALL_ROUTES, ALL_ROUTES),
     Kind(

@@ -1,11 +1,12 @@
 import pytest
 
 from bench.peers import PEERS
-from bench.rows import BARS, CLOSED, MEMORY, NAMES, QUICK, ROWS, Bar, Closed, Measure, Verdict, judge
+from bench.rows import BARS, MEMORY, NAMES, QUICK, ROWS, Bar, Closed, Measure, Verdict, judge
 from bench.upstream import SIZES
 
 AT_MOST = Bar("cost", "small-64", "proxy", Measure.CPU, "nginx", 2.0)
 AT_LEAST = Bar("throughput", "1m-64", "proxy", Measure.RATE, "nginx", 1.0, at_least=True)
+ABOVE = Bar("latency", "open", "proxy", Measure.P99, "nginx", 2.0)
 ABSOLUTE = Bar("memory", MEMORY, "proxy", Measure.IDLE, "", 6.0)
 
 
@@ -22,6 +23,8 @@ def rounds(ours, theirs=10.0):
         (AT_LEAST, 10.0, Verdict.PASS),
         (AT_LEAST, 9.6, Verdict.PASS),
         (AT_LEAST, 9.4, Verdict.SHORT),
+        (ABOVE, 12.05, Verdict.PASS),
+        (ABOVE, 12.15, Verdict.SHORT),
         (ABSOLUTE, 6.2, Verdict.PASS),
         (ABSOLUTE, 6.4, Verdict.SHORT),
     ],
@@ -37,7 +40,7 @@ def test_the_median_of_the_rounds_decides_not_the_best_or_the_worst():
     assert (outcome.figure.median, outcome.figure.low, outcome.figure.high) == (1.8, 0.5, 9.0)
 
 
-@pytest.mark.parametrize("bar", [AT_MOST, AT_LEAST, ABSOLUTE])
+@pytest.mark.parametrize("bar", [AT_MOST, AT_LEAST, ABOVE, ABSOLUTE])
 def test_a_row_that_was_not_measured_neither_passes_nor_falls_short(bar):
     assert judge(bar, []).verdict is Verdict.UNKNOWN
     assert judge(bar, [{"caddy": 3.0}]).verdict is Verdict.UNKNOWN
@@ -45,7 +48,7 @@ def test_a_row_that_was_not_measured_neither_passes_nor_falls_short(bar):
 
 @pytest.mark.parametrize("bar", BARS, ids=str)
 def test_every_bar_is_about_a_row_and_peers_that_there_are(bar):
-    row = next((row for row in CLOSED if row.name == bar.row), None)
+    row = next((row for row in ROWS if row.name == bar.row), None)
     parties = {bar.subject, bar.against} - {""}
 
     assert bar.row in NAMES
