@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
+from proxy.admin.served import web
 from proxy.problem import PROXY_NAME, answer
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
-from aiohttp import web
 
 from proxy.admin import answers
 from proxy.admin.access import OPEN_TO_ALL, Rules, refusal_of_post
@@ -20,6 +19,7 @@ from proxy.admin.pac import MEDIA, script
 from proxy.admin.pages import PAGE_TICKET, Pages
 from proxy.admin.probes import Probes
 from proxy.admin.routes import KNOWN, Page, find
+from proxy.admin.served import web
 from proxy.admin.tickets import Tickets
 from proxy.admin.visits import call, visit
 from proxy.clock import SystemClock

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+
+def said(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_running_proxy_has_not_loaded_the_client_that_comes_with_its_server():
+    loaded = said("import sys, proxy.runtime.service; print(*sys.modules)")
+
+    assert "aiohttp.web" in loaded
+    assert not {"aiohttp.client", "aiohttp.connector", "aiohttp.cookiejar"} & set(loaded)
+
+
+def test_who_wants_the_client_gets_it_beside_the_same_server():
+    assert said(
+        "from proxy.admin.served import web; import aiohttp; from aiohttp import web as other;"
+        "print(aiohttp.ClientSession.__name__, other is web, aiohttp.web is web, type(aiohttp).__name__)"
+    ) == ["ClientSession", "True", "True", "module"]
+
+
+def test_the_version_that_the_server_tells_is_that_of_the_package():
+    assert said(
+        "from importlib.metadata import version; from proxy.admin.served import web; from aiohttp.http import *;"
+        "import aiohttp; print(aiohttp.http.SERVER_SOFTWARE.endswith('aiohttp/' + version('aiohttp')))"
+    ) == ["True"]
+
+
+def test_what_the_package_has_not_is_missing_as_in_any_package():
+    assert said(
+        "import proxy.admin.served, aiohttp; print(hasattr(aiohttp, 'nonsense'), hasattr(aiohttp, 'request'))"
+    ) == ["False", "True"]
