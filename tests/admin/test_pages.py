@@ -246,7 +246,7 @@ async def test_a_body_without_end_is_refused(local):
 
 
 def test_a_proxy_whose_page_nobody_opens_does_not_load_what_renders_it():
-    program = "import sys, proxy.runtime.service; print({'jinja2', 'markupsafe'} & set(sys.modules))"
+    program = "import sys, proxy.runtime.run, proxy.admin.server; print({'jinja2', 'markupsafe'} & set(sys.modules))"
 
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

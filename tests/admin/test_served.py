@@ -6,8 +6,15 @@ def said(program):
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_a_running_proxy_has_not_loaded_the_client_that_comes_with_its_server():
-    loaded = said("import sys, proxy.runtime.service; print(*sys.modules)")
+def test_a_proxy_without_an_admin_listener_does_not_load_what_serves_it():
+    loaded = said("import sys, proxy.runtime.run; print(*sys.modules)")
+
+    assert "proxy.runtime.service" in loaded
+    assert "aiohttp" not in loaded
+
+
+def test_the_client_that_comes_with_the_server_is_not_loaded():
+    loaded = said("import sys, proxy.admin.server; print(*sys.modules)")
 
     assert "aiohttp.web" in loaded
     assert not {"aiohttp.client", "aiohttp.connector", "aiohttp.cookiejar"} & set(loaded)
