@@ -24,7 +24,7 @@ class _Bare(ModuleType):
             return version(_PACKAGE)
         if find_spec(f"{_PACKAGE}.{name}") is not None:
             raise AttributeError(name)  # which the import system takes for "not yet imported"
-        self.__class__ = ModuleType
+        self.__class__ = ModuleType  # type: ignore[assignment]  # an ordinary package from now on
         if self.__spec__ is not None and self.__spec__.loader is not None:
             self.__spec__.loader.exec_module(self)
         found: object = getattr(self, name)
