@@ -15,8 +15,8 @@ from proxy.exchange.codings import codings_of, decoded
 from proxy.exchange.document import UnreadableError
 from proxy.problem import PROBLEMS
 from proxy.wire.framing import ChunkedBody
+from proxy.wire.heads import parse_response
 from proxy.wire.request import HeadLimits
-from proxy.wire.response import parse_response
 
 if TYPE_CHECKING:
     from proxy.wire.response import ResponseHead

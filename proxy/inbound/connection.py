@@ -16,8 +16,8 @@ from proxy.inbound.peer_socket import reset, was_reset
 from proxy.inbound.rules import Page, Peer
 from proxy.problem import PROBLEMS
 from proxy.wire.framing import NO_BODY, request_body
+from proxy.wire.heads import parse_request
 from proxy.wire.reader import Reader
-from proxy.wire.request import parse_request
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
 from proxy.wire.framing import NO_BODY, ChunkedBody, CountedBody, UntilCloseBody
+from proxy.wire.heads import parse_response
 from proxy.wire.reader import Reader
-from proxy.wire.response import parse_response
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from proxy.admin.ports import TestResult
 from proxy.exchange.flow import Exchange
 from proxy.problem import PROBLEMS, PROXY_NAME
-from proxy.wire.request import HeadLimits, parse_request
+from proxy.wire.heads import parse_request
+from proxy.wire.request import HeadLimits
 
 if TYPE_CHECKING:
     from proxy.exchange.stream import TunnelEnd

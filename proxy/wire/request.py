@@ -24,7 +24,7 @@ _BAD_REQUEST: Final = PROBLEMS["bad_request"]
 _NOT_IMPLEMENTED: Final = PROBLEMS["not_implemented"]
 
 # Unreserved, reserved without "#", and "%"; also [ ] \ ^ | which clients send raw and servers take (RFC 3986 §2).
-_START_LINE: Final = re.compile(
+START_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!$-;=?-Z\[\]\\^_a-z|~]+) HTTP/1\.([01])\r\n",
 )
 _VERSION: Final = re.compile(rb" HTTP/(\d)\.(\d)\r\n")
@@ -43,7 +43,7 @@ KNOWN_METHODS: Final = frozenset(
 _METHOD_MAX: Final = 32
 _LEADING_BLANK_LINES: Final = 8  # RFC 9112 §2.2 asks for at least one; more is somebody probing
 _MEMO_SIZE: Final = 2048
-_MEMO_KEY_MAX: Final = 512
+MEMO_KEY_MAX: Final = 512
 
 
 class RequestFields:
@@ -206,7 +206,7 @@ class _Silent:
 
 
 _SILENT: Final = _Silent()
-_memo: Final[dict[bytes, RequestFields]] = {}
+MEMO: Final[dict[bytes, RequestFields]] = {}
 
 
 def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> RequestHead | None:
@@ -228,7 +228,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
         _check_incomplete(buffer, limits)
         return None
     head = buffer[: end + 4] if len(buffer) > end + 4 else buffer
-    start = _START_LINE.match(head)
+    start = START_LINE.match(head)
     if start is None:
         _explain_start_line(head, limits)
     method, target, version = start.groups()
@@ -246,7 +246,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     else:
         _validate(head)
     found = REQUEST_FIELDS.findall(head, lines_at)
-    fields = _memo.get(b"".join(found)) or _fields(found)
+    fields = MEMO.get(b"".join(found)) or fields_of(found)
     if version == b"0" and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":
@@ -268,13 +268,13 @@ def host_name(host: bytes) -> bytes:
     return (name if colon and port.isdigit() else host).lower().rstrip(b".")
 
 
-def _fields(lines: list[bytes]) -> RequestFields:
+def fields_of(lines: list[bytes]) -> RequestFields:
     fields = RequestFields(lines)
     key = b"".join(lines)
-    if len(key) <= _MEMO_KEY_MAX and not fields.authorization and not fields.proxy_authorization:
-        if len(_memo) >= _MEMO_SIZE:
-            _memo.clear()
-        _memo[key] = fields
+    if len(key) <= MEMO_KEY_MAX and not fields.authorization and not fields.proxy_authorization:
+        if len(MEMO) >= _MEMO_SIZE:
+            MEMO.clear()
+        MEMO[key] = fields
     return fields
 
 
@@ -315,7 +315,7 @@ def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
                 PROBLEMS["target_too_long"], f"the target has more than {limits.target} bytes (limits.target)"
             )
         return
-    if not _START_LINE.match(buffer):
+    if not START_LINE.match(buffer):
         _explain_start_line(buffer, limits)
     if buffer.count(b"\n") != buffer.count(b"\r\n"):
         _refuse("a line ends without CR")

@@ -113,7 +113,7 @@ class _Silent:
 
 
 _SILENT: Final = _Silent()
-_memo: Final[dict[bytes, ResponseFields]] = {}
+MEMO: Final[dict[bytes, ResponseFields]] = {}
 # Status and version by status line: an upstream knows a dozen of them.
 _status_lines: Final[dict[bytes, tuple[int, int]]] = {}
 
@@ -145,17 +145,21 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     except httptools.HttpParserError as error:
         raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error
     lines = RESPONSE_FIELDS.findall(head, lines_at)
-    key = b"".join(lines)
-    fields = _memo.get(key)
-    if fields is None:
-        fields = ResponseFields(lines)
-        if len(key) <= _MEMO_KEY_MAX:
-            if len(_memo) >= _MEMO_SIZE:
-                _memo.clear()
-            _memo[key] = fields
+    fields = MEMO.get(b"".join(lines)) or fields_of(lines)
     if version == 0 and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 response")
     return ResponseHead(status, version, head, lines_at, fields)
+
+
+def fields_of(lines: list[bytes]) -> ResponseFields:
+    """Take apart the lines that matter, and remember what they came to; raises `Refusal`."""
+    fields = ResponseFields(lines)
+    key = b"".join(lines)
+    if len(key) <= _MEMO_KEY_MAX:
+        if len(MEMO) >= _MEMO_SIZE:
+            MEMO.clear()
+        MEMO[key] = fields
+    return fields
 
 
 def _status_line(line: bytes) -> tuple[int, int]:
