@@ -22,8 +22,8 @@ from proxy.exchange.judgement import Judgement
 from proxy.exchange.record import ConnectionCounters, ExchangeRecord
 from proxy.exchange.replay import HeldResponse, ReplayMemory
 from proxy.secret import Secret
-from proxy.wire.request import HeadLimits, parse_request
-from proxy.wire.response import ResponseHead, parse_response
+from proxy.wire.heads import parse_request, parse_response
+from proxy.wire.request import HeadLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from proxy.exchange.policy import Next
     from proxy.exchange.surroundings import Surroundings
     from proxy.wire.request import RequestHead
+    from proxy.wire.response import ResponseHead
 
 _RUNS: Final = 15
 _LIMITS: Final = HeadLimits(65536, 16384, 128, 16384)

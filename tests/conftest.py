@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def missing(tool: str) -> str:
         return "" if installed.is_dir() else f"run `npm ci` in tests/e2e/{AUTHORIZATION_SERVER.name}"
     if tool == "package index":
         return "" if os.environ.get("CI") else "set CI=true to let a test download packages"
+    if tool == "accelerator":
+        return "" if find_spec("proxy.wire.scanner") else "make accelerate"
     if "::" in tool:
         return "" if _ends_well("perl", f"-M{tool}", "-e", "1") else "perl does not have it here"
     if tool.startswith("ext/"):

@@ -33,6 +33,7 @@ cdef enum:
     _NAME = 1     # may stand in a method or in the name of a field
     _TARGET = 2   # in a target
     _VALUE = 4    # in the value of a field, or behind a status
+    _PLAIN = 8    # in the name of a plain host, with its port
     _MOST = 64    # lines that matter in one head; nobody sends as many
 
 # What a byte may be. Filled from the patterns of the pure modules, so that the grammar is written once.
@@ -43,6 +44,7 @@ cdef unsigned char _lower[256]
 cdef int _fill() except -1:
     cdef int byte
     value = re.compile(rb"[\t -~\x80-\xff]")
+    plain = re.compile(rb"[0-9A-Za-z.:-]")
     for byte in range(256):
         one = bytes((byte,))
         _lower[byte] = one.lower()[0]
@@ -55,6 +57,8 @@ cdef int _fill() except -1:
             _classes[byte] |= _TARGET
         if value.fullmatch(one) is not None:
             _classes[byte] |= _VALUE
+        if plain.fullmatch(one) is not None:
+            _classes[byte] |= _PLAIN
     return 0
 
 
@@ -308,6 +312,14 @@ def parse_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
     return _pure_request(buffer, limits, searched) if head is None else head
 
 
+def scan_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
+    """The head alone, or None where this module leaves it to `request`."""
+    global _limits_of_requests
+    _limits_of_requests = limits
+    _take_apart(limits, &_for_requests)
+    return _request_head(buffer, searched)
+
+
 cdef object _request_head(bytes buffer, Py_ssize_t searched):
     """Return the head, or None where anything is in doubt."""
     cdef Bytes start = <Bytes>PyBytes_AS_STRING(buffer)
@@ -332,10 +344,21 @@ cdef object _request_head(bytes buffer, Py_ssize_t searched):
         method = _POST
     else:
         method = PyBytes_FromStringAndSize(<const char*>start, method_size)
-        if method not in KNOWN_METHODS:
+        if method not in KNOWN_METHODS or method_size == 7 and memcmp(start, b"CONNECT", 7) == 0:
             return None
     at += 1
     target_at = at
+    # Of all targets llhttp reads, too, two forms are beyond doubt: a path, and the URL of a plain host.
+    if at[0] != c"/":
+        if not _begins(at, b"http://"):
+            return None
+        at += 7
+        if not _classes[at[0]] & _PLAIN:
+            return None
+        while _classes[at[0]] & _PLAIN:
+            at += 1
+        if at[0] != c"/" and at[0] != c"?" and at[0] != c" ":
+            return None
     while _classes[at[0]] & _TARGET:
         at += 1
     target_size = at - target_at
@@ -397,6 +420,14 @@ def parse_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
         _limits_of_responses = limits
     head = _response_head(buffer, searched)
     return _pure_response(buffer, limits, searched) if head is None else head
+
+
+def scan_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
+    """The head alone, or None where this module leaves it to `response`."""
+    global _limits_of_responses
+    _limits_of_responses = limits
+    _take_apart(limits, &_for_responses)
+    return _response_head(buffer, searched)
 
 
 cdef object _response_head(bytes buffer, Py_ssize_t searched):

@@ -18,8 +18,8 @@ from proxy.exchange.document import DEPTH_MAX, Found, Unread, UnreadableError, m
 from proxy.exchange.inspection import Bounds, Inspection
 from proxy.exchange.json_document import JsonDocument, is_shallow
 from proxy.exchange.replay import HeldResponse, ReplayMemory
+from proxy.wire.heads import parse_response
 from proxy.wire.request import HeadLimits
-from proxy.wire.response import parse_response
 
 BODY_RULE = Classifier(AuthErrors(any=(AuthErrorRule(name="a", path="error", values=("x",)),)))
 BOUNDS = Bounds(1000, 4000, 1.0)

@@ -6,7 +6,8 @@ import h11
 import pytest
 
 from proxy.inbound.welcome import welcome
-from proxy.wire.request import HeadLimits, parse_request
+from proxy.wire.heads import parse_request
+from proxy.wire.request import HeadLimits
 
 LIMITS = HeadLimits(65536, 16384, 128, 16384)
 

@@ -21,8 +21,8 @@ from proxy.oauth.grant import Authorization, Grant
 from proxy.oauth.material import Material
 from proxy.oauth.request import own_grant, refresh
 from proxy.secret import Secret
+from proxy.wire.heads import parse_response
 from proxy.wire.request import HeadLimits
-from proxy.wire.response import parse_response
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / "proxy" / "definitions" / "presets"

@@ -14,8 +14,8 @@ from proxy.exchange.record import ConnectionCounters
 from proxy.exchange.rewrite import binds_stream, ends_stream, request_head, response_head, upstream_target
 from proxy.problem import PROBLEMS
 from proxy.secret import Secret
-from proxy.wire.request import HeadLimits, parse_request
-from proxy.wire.response import parse_response
+from proxy.wire.heads import parse_request, parse_response
+from proxy.wire.request import HeadLimits
 
 LIMITS = HeadLimits(size=4000, line=1000, fields=50, target=500)
 TOKEN = AccessToken(Secret("token-1"), 1)

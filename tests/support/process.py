@@ -89,6 +89,7 @@ class Process:
             cwd=folder, limit=1 << 20,
             env={
                 "PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT),
+                "ICLIENT_PROXY_PURE": os.environ.get("ICLIENT_PROXY_PURE", ""),
                 "PYTHONWARNINGS": "default::ResourceWarning", **(environment or {}),
             },
         )  # fmt: skip

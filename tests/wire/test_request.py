@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
-from proxy.wire.request import HeadLimits, RequestFields, host_name, parse_request, valid_host
+from proxy.wire.heads import parse_request
+from proxy.wire.request import HeadLimits, RequestFields, host_name, valid_host
 from tests.wire.odd_fields import LET_PASS, OTHER_LENGTHS, PLAIN_LENGTHS, TWO_WORDS
 
 LIMITS = HeadLimits(size=2000, line=500, fields=20, target=300)

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
+from proxy.wire.heads import parse_response
 from proxy.wire.request import HeadLimits
-from proxy.wire.response import ResponseFields, parse_response
+from proxy.wire.response import ResponseFields
 from tests.wire.odd_fields import LET_PASS, OTHER_LENGTHS, PLAIN_LENGTHS, TWO_WORDS
 
 LIMITS = HeadLimits(size=2000, line=500, fields=20, target=300)

@@ -10,7 +10,8 @@ from proxy.definitions.json_path import MISSING, compile_path
 from proxy.definitions.models import AuthErrorRule, AuthErrors
 from proxy.exchange.classify import OPEN, Classifier, challenge_errors
 from proxy.exchange.document import DEPTH_MAX, Found, Unread, UnreadableError, may_be_asked, read_document
-from proxy.wire.response import ResponseHead, parse_response
+from proxy.wire.heads import parse_response
+from proxy.wire.response import ResponseHead
 from tests.fuzz.targets import Target
 from tests.fuzz.targets.request_head import LIMITS
 

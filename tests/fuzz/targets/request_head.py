@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import Refusal
-from proxy.wire.request import HeadLimits, RequestHead, parse_request
-from tests.fuzz import strict
+from proxy.wire.heads import parse_request
+from proxy.wire.request import HeadLimits, RequestHead
+from tests.fuzz import same, strict
 from tests.fuzz.corpus import GOOD, HOSTILE
 from tests.fuzz.targets import Target
 
@@ -38,6 +39,7 @@ def _parts(head: RequestHead) -> tuple[object, ...]:
 
 def check(data: bytes) -> None:
     """See the rule."""
+    same.of_requests(data, LIMITS)
     whole = outcome(data)
     assert outcome(data) == whole, "the second time it is another"
     for cut in {len(data) // 3, len(data) // 2, max(0, len(data) - 1)}:
@@ -74,7 +76,7 @@ def _second_opinion(data: bytes, whole: tuple[object, ...]) -> None:
 
 
 TARGET: Final = Target(
-    "only Refusal; a head is one for a strict reader, too; cuts and repetition change nothing",
+    "only Refusal; a head is one for a strict reader, too; cuts and repetition change nothing, nor does the compiled scanner",
     check,
     (*GOOD, *(each for many in HOSTILE.values() for each in many if len(each) < 1000)),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import Refusal
-from proxy.wire.response import ResponseHead, parse_response
-from tests.fuzz import strict
+from proxy.wire.heads import parse_response
+from proxy.wire.response import ResponseHead
+from tests.fuzz import same, strict
 from tests.fuzz.corpus import HOSTILE_RESPONSES, RESPONSES
 from tests.fuzz.targets import Target
 from tests.fuzz.targets.request_head import LIMITS
@@ -28,6 +29,7 @@ def _told(found: ResponseHead | int | None) -> object:
 
 def check(data: bytes) -> None:
     """See the rule."""
+    same.of_responses(data, LIMITS)
     whole = outcome(data)
     assert _told(outcome(data)) == _told(whole), "the second time it is another"
     for cut in {len(data) // 3, len(data) // 2, max(0, len(data) - 1)}:
@@ -59,7 +61,7 @@ def _second_opinion(data: bytes, head: ResponseHead) -> None:
 
 
 TARGET: Final = Target(
-    "only Refusal (502); a head is one for a strict reader, too; cuts and repetition change nothing",
+    "only Refusal (502); a head is one for a strict reader, too; cuts and repetition change nothing, nor does the compiled scanner",
     check,
     (*RESPONSES, *(each for many in HOSTILE_RESPONSES.values() for each in many)),
 )
