@@ -8,7 +8,7 @@ FROM ${BUILD_IMAGE} AS build
 # The versions are those of the digest's release of Debian, with its security updates.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-pip python3-venv \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev python3 python3-dev python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -23,10 +23,11 @@ RUN /usr/bin/python3 -m venv --without-pip /opt/iclient-proxy \
         --only-binary=:all: -r requirements.lock \
     && /opt/build/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
 
+# The scanner of heads is compiled here, for the Python that runs it; its compiler stays behind.
 # Bytecode is compiled here and trusted as it is: start-up is spent on imports, and the final file system is read-only.
-COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md ./
 COPY proxy proxy
-RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /opt/wheels . \
+RUN ICLIENT_PROXY_ACCELERATE=1 /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /opt/wheels . \
     && /opt/build/bin/python -m pip --python /opt/iclient-proxy/bin/python install --no-compile --no-deps --no-index /opt/wheels/*.whl \
     && /opt/iclient-proxy/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/iclient-proxy/lib
 

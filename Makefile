@@ -22,6 +22,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 SCHEMA := config/schema/iclient-proxy.schema.json
 
 .PHONY: help setup demo check test mutants record chaos nightly fuzz bench scoreboard schema reference sbom docs lock clean
+.PHONY: help setup demo check test accelerate mutants record chaos nightly fuzz bench schema reference sbom docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,9 @@ check: $(DEV_STAMP) ## lint, format, types, import floors, security lint, genera
 
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+accelerate: $(DEV_STAMP) ## compile the scanner of heads, in place (needs a C compiler and Python's headers)
+	$(BIN)/python hatch_build.py
 
 mutants: $(DEV_STAMP) ## put mistakes into the security modules, one at a time: do the tests notice?
 	$(BIN)/python -m tests.mutants $(MUTANTS)
@@ -87,6 +91,7 @@ lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer
 	$(UV) --group fuzz -o requirements-fuzz.lock
 
 clean: ## remove what was made here
+	rm -f proxy/wire/scanner.*.so
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(BIN)/python:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,34 +26,28 @@ _LINKED: Final = ("-shared", "-Wl,-z,relro,-z,now")
 
 
 def compiled(root: Path, folder: Path) -> Path:
-    """Compile the scanner into `folder`; raises `SystemExit` that says what is missing, or what the compiler said."""
-    try:
-        from Cython.Compiler.Main import compile_single
-        from Cython.Compiler.Options import CompilationOptions
-    except ImportError:
-        raise SystemExit("The accelerator needs Cython: it is in requirements-build.lock") from None
-    made = folder / (SOURCE.stem + sysconfig.get_config_var("EXT_SUFFIX"))
+    """Compile the scanner into `folder`; raises `SystemExit` that says what is missing, or what a compiler said."""
+    if find_spec("Cython") is None:
+        raise SystemExit("The accelerator needs Cython: it is in requirements-build.lock")
+    suffix: str = sysconfig.get_config_var("EXT_SUFFIX")
+    made = folder.absolute() / (SOURCE.stem + suffix)
+    compiler = shlex.split(os.environ.get("CC", "") or "cc")
     with tempfile.TemporaryDirectory() as scratch:
         c_file = Path(scratch) / f"{SOURCE.stem}.c"
-        options = CompilationOptions(output_file=str(c_file), language_level=3, emit_linenums=False)
-        here = Path.cwd()
-        os.chdir(root)  # so that the C names its source the same way on every machine
-        try:
-            result = compile_single(str(SOURCE), options, full_module_name="proxy.wire.scanner")
-        finally:
-            os.chdir(here)
-        if result.num_errors:
-            raise SystemExit("Cython does not take the scanner")
-        compiler = shlex.split(os.environ.get("CC", "") or "cc")
+        # From the root, and then from where the C is: so both name their source the same way on every machine.
+        _run([sys.executable, "-m", "cython", "-3", "--no-docstrings", str(SOURCE), "-o", str(c_file)], root)
         include = sysconfig.get_path("include")
-        words = [*compiler, *_FLAGS, *_LINKED, f"-I{include}", c_file.name, "-o", str(made.absolute())]
-        try:
-            done = subprocess.run(words, cwd=scratch, check=False, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise SystemExit(f"The accelerator needs a C compiler; there is no {compiler[0]} (CC=… names another)") from None
+        _run([*compiler, *_FLAGS, *_LINKED, f"-I{include}", c_file.name, "-o", str(made)], c_file.parent)
+    return made
+
+
+def _run(words: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(words, cwd=folder, check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise SystemExit(f"The accelerator needs a C compiler; there is no {words[0]} (CC=… names another)") from None
     if done.returncode:
         raise SystemExit(f"The accelerator does not compile (it needs Python's headers, too):\n{done.stderr}")
-    return made
 
 
 class AcceleratedWheel(BuildHookInterface):  # type: ignore[type-arg]

@@ -9,6 +9,8 @@ from argparse import ArgumentParser
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from proxy.wire.form import form
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,15 +27,15 @@ def main(argv: Sequence[str]) -> int:
     """Print the version."""
     parser = ArgumentParser(
         "iclient-proxy version",
-        description="Print the version of the proxy and of its interpreter.",
+        description="Print the version of the proxy and of its interpreter, and how heads are read.",
         epilog="Example: iclient-proxy version --format json",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how it is printed")
     options = parser.parse_args(argv)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     if options.format == "json":
-        text = json.dumps({"version": installed(), "python": python})
+        text = json.dumps({"version": installed(), "python": python, "heads": form()})
     else:
-        text = f"iclient-proxy {installed()} ({python})"
+        text = f"iclient-proxy {installed()} ({python}, heads {form()})"
     sys.stdout.write(f"{text}\n")
     return 0

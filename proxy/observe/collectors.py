@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.oauth.failure import Outcome
 from proxy.problem import PROBLEMS
 from proxy.tokens.states import State
+from proxy.wire.heads import FORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -145,8 +146,8 @@ class Metrics:
 
     def _of_process(self, text: _Text) -> Iterator[str]:
         process = self._process
-        yield text.head("build", "info", "Versions of the proxy and of its interpreter.")
-        labels = f'version="{_escape(self._version)}",python="{platform.python_version()}"'
+        yield text.head("build", "info", "Versions of the proxy and of its interpreter; how heads are read.")
+        labels = f'version="{_escape(self._version)}",python="{platform.python_version()}",heads="{FORM}"'
         yield f"{_PREFIX}build_info{{{labels}}} 1\n"
         yield text.head("overhead_seconds", "histogram", "Time of an exchange that neither upstream nor token took.")
         yield from text.histogram("overhead_seconds", "", process.overhead)

@@ -269,6 +269,7 @@ def host_name(host: bytes) -> bytes:
 
 
 def fields_of(lines: list[bytes]) -> RequestFields:
+    """Take apart the lines that matter, and remember what they came to unless it is a credential; raises `Refusal`."""
     fields = RequestFields(lines)
     key = b"".join(lines)
     if len(key) <= MEMO_KEY_MAX and not fields.authorization and not fields.proxy_authorization:

@@ -2,6 +2,7 @@ import json
 import re
 import socket
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -108,6 +109,18 @@ async def test_the_version_is_that_of_the_package(tmp_path):
     version = json.loads(data.out)["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", version)
     assert text.out.startswith(f"iclient-proxy {version} (CPython ")
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+async def test_the_version_says_how_heads_are_read(tmp_path, pure):
+    built = find_spec("proxy.wire.scanner") is not None
+    expected = "compiled" if built and not pure else "pure"
+
+    text = await iclient_proxy("version", cwd=tmp_path, environment={"ICLIENT_PROXY_PURE": pure})
+    data = await iclient_proxy("version", "--format", "json", cwd=tmp_path, environment={"ICLIENT_PROXY_PURE": pure})
+
+    assert text.out.endswith(f", heads {expected})\n")
+    assert json.loads(data.out)["heads"] == expected
 
 
 @pytest.mark.case("S-312")

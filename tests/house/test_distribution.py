@@ -1,6 +1,7 @@
 """The wheel and the source distribution: the same bytes of the same tree, and in them the product alone."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -78,6 +79,60 @@ def test_the_source_holds_what_the_wheel_is_made_of_and_nothing_else(built):
     with tarfile.open(source) as opened:
         names = {member.name.partition("/")[2] for member in opened.getmembers() if member.isfile()}
 
-    beside = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    beside = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "hatch_build.py", "pyproject.toml"}
     assert names - product() - beside - {".gitignore"} == set()
     assert product() | beside <= names
+
+
+# With the compiled scanner
+
+
+@pytest.fixture(scope="module")
+def accelerated(tmp_path_factory):
+    """Two wheels that were asked to have it, each from a copy of the tree at another place."""
+    folders = []
+    for number in (1, 2):
+        copied, folder = tmp_path_factory.mktemp(f"tree-{number}"), tmp_path_factory.mktemp(f"wheel-{number}")
+        for name in ("CHANGELOG.md", "LICENSE", "README.md", "hatch_build.py", "pyproject.toml"):
+            shutil.copy(tree.ROOT / name, copied)
+        shutil.copytree(tree.ROOT / "proxy", copied / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "1767323045", "ICLIENT_PROXY_ACCELERATE": "1"}
+        subprocess.run(
+            [sys.executable, "-c", BUILD, folder], cwd=copied, env=environment, check=True, capture_output=True
+        )
+        folders.append(folder)
+    return folders
+
+
+@pytest.mark.needs("accelerator")
+def test_a_wheel_that_is_asked_to_has_the_scanner_and_is_one_for_this_python(accelerated):
+    [wheel] = accelerated[0].glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = {name for name in opened.namelist() if ".dist-info/" not in name}
+
+    [added] = names - product()
+    assert added.startswith("proxy/wire/scanner.cpython-")
+    assert product() <= names
+    assert f"-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-linux_" in wheel.name
+
+
+@pytest.mark.needs("accelerator")
+def test_two_such_wheels_have_the_same_bytes(accelerated):
+    one, two = ([path.read_bytes() for path in folder.glob("*.whl")] for folder in accelerated)
+
+    assert one == two
+
+
+def test_a_compiler_that_is_missing_is_named():
+    done = subprocess.run(
+        [sys.executable, "hatch_build.py"],
+        cwd=tree.ROOT,
+        env={**os.environ, "CC": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "no-such-compiler" in done.stderr
+    assert "Traceback" not in done.stderr

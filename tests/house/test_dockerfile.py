@@ -129,10 +129,14 @@ def test_the_steps_of_the_build_stage_install_a_proxy_that_runs_and_writes_nothi
     )
 
     assert re.search(r"\b\d+\.\d+\.\d+\b", version.stdout)
+    assert "heads compiled" in version.stdout
     assert listing(installed) == before
+    assert [path.suffix for path in installed.rglob("scanner.*")].count(".so") == 1
+    assert list(installed.rglob("scanner.c")) == []
     packages = next(installed.glob("lib/python3*/site-packages"))
     assert not (packages / "pip").exists()
     assert not (packages / "hatchling").exists()
+    assert not (packages / "Cython").exists()
     uncompiled = [
         path
         for path in (packages / "proxy").rglob("*.py")

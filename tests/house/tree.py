@@ -22,6 +22,8 @@ def files(*suffixes: str, under: str = ".") -> Iterator[Path]:
             and not (Path(folder) / name / "pyvenv.cfg").exists()
         )
         for name in sorted(names):
+            if name.endswith(".so"):  # of `make accelerate`
+                continue
             path = Path(folder) / name
             if not suffixes or path.suffix in suffixes:
                 yield path

@@ -10,6 +10,7 @@ from proxy.exchange.record import BUCKETS, ConnectionCounters, ProcessCounters
 from proxy.histogram import Histogram
 from proxy.observe.collectors import LastReload, Metrics, Watched, wants_openmetrics
 from proxy.problem import PROBLEMS
+from proxy.wire.heads import FORM
 
 OPEN = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
 BEGAN = 1767323000.25
@@ -154,6 +155,7 @@ async def test_versions_and_the_process_itself_are_there(accept):
 
     [build] = [dict(labels) for (name, labels) in samples if name == "iclient_proxy_build_info"]
     assert build["version"] == "0.1.0"
+    assert build["heads"] == FORM
     names = {name for name, _ in samples}
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
     assert "python_gc_collections_total" in names

@@ -76,7 +76,7 @@ def _second_opinion(data: bytes, whole: tuple[object, ...]) -> None:
 
 
 TARGET: Final = Target(
-    "only Refusal; a head is one for a strict reader, too; cuts and repetition change nothing, nor does the compiled scanner",
+    "only Refusal; a head is one for a strict reader, too; cuts, repetition and form change nothing",
     check,
     (*GOOD, *(each for many in HOSTILE.values() for each in many if len(each) < 1000)),
 )

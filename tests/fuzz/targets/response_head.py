@@ -61,7 +61,7 @@ def _second_opinion(data: bytes, head: ResponseHead) -> None:
 
 
 TARGET: Final = Target(
-    "only Refusal (502); a head is one for a strict reader, too; cuts and repetition change nothing, nor does the compiled scanner",
+    "only Refusal (502); a head is one for a strict reader, too; cuts, repetition and form change nothing",
     check,
     (*RESPONSES, *(each for many in HOSTILE_RESPONSES.values() for each in many)),
 )
