@@ -27,8 +27,8 @@ _ROOT = Path(__file__).parents[1]
 _TOOLS = _ROOT / ".cache" / "bench" / "peers"
 _RESULTS = Path(__file__).parent / "results"
 _QUICK_PEERS = (
-    "nginx", "envoy", "aiohttp", "proxy", "proxy-log", "proxy-100", "proxy-1000", "proxy-1000-all", "haproxy-tcp",
-    "proxy-forward",
+    "nginx", "envoy", "aiohttp", "proxy", "proxy-log", "proxy-accelerated", "proxy-accelerated-log", "proxy-100",
+    "proxy-1000", "proxy-1000-all", "haproxy-tcp", "proxy-forward",
 )  # fmt: skip
 
 

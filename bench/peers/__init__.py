@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.load import Entry, ask_at
 from bench.processes import Running, module
-from bench.rows import ALL_ROUTES, FORWARD, SOME, SOME_ROUTES
+from bench.rows import ACCELERATED_OFF, ACCELERATED_ON, ALL_ROUTES, FORWARD, SOME, SOME_ROUTES
 from bench.upstream import TOKEN, fill, free_ports
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _aiohttp(place: Place, program: str, _: Path) -> Launch:
     return Launch([program, *map(str, words)], Entry(own), Entry(own_tls), {"BENCH_TOKEN": TOKEN})
 
 
-def _product(access: str, routes: int, turn: int) -> Callable[[Place, str, Path], Launch]:
+def _product(access: str, routes: int, turn: int, *, pure: bool) -> Callable[[Place, str, Path], Launch]:
     def launch(place: Place, program: str, folder: Path) -> Launch:
         origin = f"http://127.0.0.1:{place.upstream.plain}"
         # Without `prefetch` no token request falls into a measurement: the warm-up asks every one.
@@ -276,7 +276,9 @@ def _product(access: str, routes: int, turn: int) -> Callable[[Place, str, Path]
         values: dict[str, object] = {"ACCESS": access, "MORE": more, "AUTHORITY": place.upstream.authority}
         file, own, _ = _configured(place, folder, "iclient-proxy.yaml", values)
         plain = Entry(own, "/c", turn) if turn else Entry(own, f"/c{routes - 1}" if routes else "/bench")
-        environment = {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT)}
+        environment = {
+            "BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT), "ICLIENT_PROXY_PURE": "1" if pure else "",
+        }  # fmt: skip
         return Launch(
             [program, "-m", "proxy", "run", "--config", str(file)], plain, Entry(own, "/tls"), environment, logs=True
         )
@@ -294,7 +296,7 @@ def _forward(place: Place, program: str, folder: Path) -> Launch:
         [*product, "run", "--config", str(file)],
         Entry(own, f"http://{plain}/bench"),
         Entry(adapter, host=tls, secured=True),
-        {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT)},
+        {"BENCH_SECRET": "canary-of-the-bench", "PYTHONPATH": str(ROOT), "ICLIENT_PROXY_PURE": "1"},
         logs=True,
         tunnel=Entry(own, credential=f"Bearer {TOKEN}", target=plain),
         before=(*product, "ca", "init", "--domains", "localhost", "--config", str(file)),
@@ -304,9 +306,22 @@ def _forward(place: Place, program: str, folder: Path) -> Launch:
 
 def _product_kind(name: str, title: str, access: str, routes: int = 0, turn: int = 0) -> Kind:
     return Kind(
-        name, title, "make setup", _interpreter, _said("-m", "proxy", "version"), _product(access, routes, turn),
-        special=routes > 0,
+        name, title, "make setup", _interpreter, _said("-m", "proxy", "version"),
+        _product(access, routes, turn, pure=True), special=routes > 0,
     )  # fmt: skip
+
+
+def _accelerated_kind(name: str, title: str, access: str) -> Kind:
+    return Kind(
+        name, title, "make accelerate", _with_scanner, _said("-m", "proxy", "version"),
+        _product(access, 0, 0, pure=False),
+    )  # fmt: skip
+
+
+def _with_scanner(place: Place) -> str | None:
+    script = "from proxy.wire.form import form; print(form())"
+    said = subprocess.run([place.python, "-c", script], check=False, capture_output=True, text=True, cwd=ROOT)
+    return place.python if said.stdout.strip() == "compiled" else None
 
 
 def _interpreter(place: Place) -> str | None:
@@ -330,6 +345,8 @@ KINDS: Final = (
     ),
     _product_kind("proxy", "this proxy, access log off", "false"),
     _product_kind("proxy-log", "this proxy, access log on", "true"),
+    _accelerated_kind(ACCELERATED_OFF, "this proxy, accelerated, access log off", "false"),
+    _accelerated_kind(ACCELERATED_ON, "this proxy, accelerated, access log on", "true"),
     _product_kind(SOME, f"this proxy, {SOME_ROUTES} connections defined", "false", SOME_ROUTES),
     _product_kind("proxy-1000", f"this proxy, {ALL_ROUTES:,} connections defined, one asked", "false", ALL_ROUTES),
     _product_kind("proxy-1000-all", f"this proxy, {ALL_ROUTES:,} asked in turn", "false", ALL_ROUTES, ALL_ROUTES),

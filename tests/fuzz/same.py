@@ -39,13 +39,13 @@ def _parts(value: Any) -> dict[str, Any]:
     return {name: _parts(part) if isinstance(part, _PARTS) else part for name, part in found.items()}
 
 
-def of_requests(data: bytes, limits: HeadLimits, searched: int = 0) -> None:
+def check_request(data: bytes, limits: HeadLimits, searched: int = 0) -> None:
     """See that both forms say the same of a request; raises AssertionError."""
     if THERE:
         _same(request, scanner.parse_request, request.parse_request, data, limits, searched)
 
 
-def of_responses(data: bytes, limits: HeadLimits, searched: int = 0) -> None:
+def check_response(data: bytes, limits: HeadLimits, searched: int = 0) -> None:
     """See that both forms say the same of a response; raises AssertionError."""
     if THERE:
         _same(response, scanner.parse_response, response.parse_response, data, limits, searched)

@@ -21,7 +21,7 @@ LIMITS = HeadLimits(64 * 1024, 16 * 1024, 128, 16 * 1024)
 SMALL = HeadLimits(size=120, line=30, fields=3, target=20)
 REQUEST = b"GET /v1/a?b=%2F HTTP/1.1\r\nHost: a.example:80\r\nX-Id:\tcaf\xe9 \r\nConnection: keep-alive\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\nConnection: keep-alive\r\nX-Id:7\r\n\r\n"
-BOTH = [(same.of_requests, REQUEST), (same.of_responses, RESPONSE)]
+BOTH = [(same.check_request, REQUEST), (same.check_response, RESPONSE)]
 VALUES = [
     b"", b"1", b"0", b"00", b"17", b"9" * 18, b"9" * 19, b"1 ", b"\t1", b"+1", b"1,1", b"chunked", b"Chunked",
     b"chunked\t", b"gzip, chunked", b"identity", b"keep-alive", b"Keep-Alive", b"close", b"upgrade", b"x-a, host",
@@ -133,8 +133,8 @@ def test_of_every_field_and_value_both_say_the_same(name):
         for value in VALUES:
             for before in (b"", b" ", b"  "):
                 raw = spelling.encode() + b":" + before + value
-                same.of_requests(b"POST /x HTTP/1.1\r\nHost: a\r\n" + raw + b"\r\n\r\n", LIMITS)
-                same.of_responses(b"HTTP/1.1 200 OK\r\n" + raw + b"\r\n\r\n", LIMITS)
+                same.check_request(b"POST /x HTTP/1.1\r\nHost: a\r\n" + raw + b"\r\n\r\n", LIMITS)
+                same.check_response(b"HTTP/1.1 200 OK\r\n" + raw + b"\r\n\r\n", LIMITS)
 
 
 @pytest.mark.parametrize("name", [name.encode() for name in (*IN_REQUESTS, *IN_RESPONSES)])
@@ -142,8 +142,8 @@ def test_a_name_with_one_other_character_is_the_same_name_or_another_one_for_bot
     for at in range(len(name)):
         for byte in b"-_.aZ0\x20\x40\x5b\x60\x7b\xe5":
             other = name[:at] + bytes([byte]) + name[at + 1 :]
-            same.of_requests(plain(other, b"1"), LIMITS)
-            same.of_responses(answer(other, b"1"), LIMITS)
+            same.check_request(plain(other, b"1"), LIMITS)
+            same.check_response(answer(other, b"1"), LIMITS)
 
 
 @pytest.mark.parametrize("first", VALUES)
@@ -154,36 +154,36 @@ def test_of_two_lines_about_the_framing_both_say_the_same(first):
             for other in names:
                 lines = b"%b: %b\r\n%b: %b\r\n\r\n" % (one, first, other, second)
                 for version in (b"1.0", b"1.1"):
-                    same.of_requests(b"POST /x HTTP/%b\r\nHost: a\r\n%b" % (version, lines), LIMITS)
-                    same.of_responses(b"HTTP/%b 200 OK\r\n%b" % (version, lines), LIMITS)
+                    same.check_request(b"POST /x HTTP/%b\r\nHost: a\r\n%b" % (version, lines), LIMITS)
+                    same.check_response(b"HTTP/%b 200 OK\r\n%b" % (version, lines), LIMITS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_of_every_form_of_a_target_both_say_the_same(target):
     for method in METHODS:
         for version in (b"1.0", b"1.1", b"1.2", b"2.0", b"1.10"):
-            same.of_requests(b"%b %b HTTP/%b\r\nHost: a\r\n\r\n" % (method, target, version), LIMITS)
-            same.of_requests(b"%b %b HTTP/%b\r\n\r\n" % (method, target, version), SMALL)
+            same.check_request(b"%b %b HTTP/%b\r\nHost: a\r\n\r\n" % (method, target, version), LIMITS)
+            same.check_request(b"%b %b HTTP/%b\r\n\r\n" % (method, target, version), SMALL)
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_of_every_status_line_both_say_the_same(line):
     for raw in (line, line.replace(b"1.1", b"1.0"), line.replace(b"1.1", b"1.2"), line.replace(b"HTTP", b"http")):
         for name, value in ((b"X", b"1"), (b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked"), (b"X ", b"")):
-            same.of_responses(answer(name, value, raw), LIMITS)
+            same.check_response(answer(name, value, raw), LIMITS)
 
 
 def test_more_lines_than_it_keeps_are_no_matter():
     for number in (62, 63, 64, 65, 127, 128):
-        same.of_requests(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"Via: 1.1 a\r\n" * number + b"\r\n", LIMITS)
-        same.of_responses(b"HTTP/1.1 200 OK\r\n" + b"Location: /a\r\n" * number + b"\r\n", LIMITS)
+        same.check_request(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"Via: 1.1 a\r\n" * number + b"\r\n", LIMITS)
+        same.check_response(b"HTTP/1.1 200 OK\r\n" + b"Location: /a\r\n" * number + b"\r\n", LIMITS)
 
 
 def test_of_the_corpora_and_what_mutators_make_of_them_both_say_the_same():
     source = random.Random("both forms")
     asked = [*GOOD, *(each for many in HOSTILE.values() for each in many), REQUEST]
     answered = [*RESPONSES, *(each for many in HOSTILE_RESPONSES.values() for each in many), RESPONSE]
-    for check, seeds in ((same.of_requests, asked), (same.of_responses, answered)):
+    for check, seeds in ((same.check_request, asked), (same.check_response, answered)):
         for seed in seeds:
             check(seed, LIMITS)
         for _ in range(4000):
@@ -201,20 +201,20 @@ FIELDS = st.lists(
 def test_of_any_request_both_say_the_same(method, target, fields, behind):
     lines = b"".join(b"%b: %b\r\n" % each for each in fields)
 
-    same.of_requests(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, target, lines, behind), LIMITS)
+    same.check_request(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, target, lines, behind), LIMITS)
 
 
 @given(st.sampled_from(LINES), FIELDS, st.binary(max_size=6))
 def test_of_any_response_both_say_the_same(line, fields, behind):
-    same.of_responses(line + b"\r\n" + b"".join(b"%b: %b\r\n" % each for each in fields) + b"\r\n" + behind, LIMITS)
+    same.check_response(line + b"\r\n" + b"".join(b"%b: %b\r\n" % each for each in fields) + b"\r\n" + behind, LIMITS)
 
 
 @given(st.binary(max_size=80))
 def test_of_any_bytes_both_say_the_same(raw):
-    same.of_requests(raw, LIMITS)
-    same.of_responses(raw, LIMITS)
-    same.of_requests(b"GET /" + raw, SMALL)
-    same.of_responses(b"HTTP/1.1 2" + raw, SMALL)
+    same.check_request(raw, LIMITS)
+    same.check_response(raw, LIMITS)
+    same.check_request(b"GET /" + raw, SMALL)
+    same.check_response(b"HTTP/1.1 2" + raw, SMALL)
 
 
 def test_what_is_no_bytes_is_no_head():

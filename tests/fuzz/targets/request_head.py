@@ -39,7 +39,7 @@ def _parts(head: RequestHead) -> tuple[object, ...]:
 
 def check(data: bytes) -> None:
     """See the rule."""
-    same.of_requests(data, LIMITS)
+    same.check_request(data, LIMITS)
     whole = outcome(data)
     assert outcome(data) == whole, "the second time it is another"
     for cut in {len(data) // 3, len(data) // 2, max(0, len(data) - 1)}:

@@ -29,7 +29,7 @@ def _told(found: ResponseHead | int | None) -> object:
 
 def check(data: bytes) -> None:
     """See the rule."""
-    same.of_responses(data, LIMITS)
+    same.check_response(data, LIMITS)
     whole = outcome(data)
     assert _told(outcome(data)) == _told(whole), "the second time it is another"
     for cut in {len(data) // 3, len(data) // 2, max(0, len(data) - 1)}:
