@@ -47,7 +47,7 @@ accelerate: $(DEV_STAMP) ## compile the scanner of heads, in place (needs a C co
 	$(BIN)/python hatch_build.py
 
 mutants: $(DEV_STAMP) ## put mistakes into the security modules, one at a time: do the tests notice?
-	$(BIN)/python -m tests.mutants $(MUTANTS)
+	ICLIENT_PROXY_PURE=1 $(BIN)/python -m tests.mutants $(MUTANTS)
 
 sbom: $(DEV_STAMP) ## write what a running proxy is made of, as CycloneDX, to build/sbom.json
 	$(BIN)/python -m pages.sbom build/sbom.json
