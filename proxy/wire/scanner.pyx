@@ -8,6 +8,7 @@ refusal of its own.
 Why no index can leave the head: a `bytes` object ends with a NUL that is not part of it, and no class of characters
 below has NUL in it. Each loop goes on by one byte only behind a byte of such a class, so it stands still at that NUL at
 the latest; a byte is compared with the next one only where the one before it matched. `_Lines` counts before it keeps.
+The directives above would check indices of Python's sequences, of which there are none; C's pointers have no check.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -311,6 +312,7 @@ def parse_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """As `request.parse_request`."""
     global _limits_of_requests
     if limits is not _limits_of_requests:
+        _limits_of_requests = None  # nothing, should one of them be missing
         _take_apart(limits, &_for_requests)
         _limits_of_requests = limits
     head = _request_head(buffer, searched)
@@ -320,7 +322,7 @@ def parse_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
 def scan_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """The head alone, or None where this module leaves it to `request`."""
     global _limits_of_requests
-    _limits_of_requests = limits
+    _limits_of_requests = None
     _take_apart(limits, &_for_requests)
     return _request_head(buffer, searched)
 
@@ -428,6 +430,7 @@ def parse_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """As `response.parse_response`."""
     global _limits_of_responses
     if limits is not _limits_of_responses:
+        _limits_of_responses = None  # nothing, should one of them be missing
         _take_apart(limits, &_for_responses)
         _limits_of_responses = limits
     head = _response_head(buffer, searched)
@@ -437,7 +440,7 @@ def parse_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
 def scan_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """The head alone, or None where this module leaves it to `response`."""
     global _limits_of_responses
-    _limits_of_responses = limits
+    _limits_of_responses = None
     _take_apart(limits, &_for_responses)
     return _response_head(buffer, searched)
 
