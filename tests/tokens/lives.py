@@ -148,10 +148,6 @@ class Led:
         self.used = False
         self._step(Revoked())
 
-    def regain(self):
-        """What renewals failed for is there again."""
-        self._step(Regained())
-
     def authorize(self, lifetime=3600.0):
         """A human brings a new grant, whatever is under way; what a renewal under way brings is dropped."""
         self.ended += self.flying
