@@ -16,8 +16,12 @@ class Health:
     """The answers of `/readyz` and `/startupz`. The runtime says when the listeners are open and when it drains."""
 
     def __init__(
-        self, connections: Callable[[], Sequence[ConnectionStatus]], store_ready: Callable[[], bool] = lambda: True
+        self,
+        connections: Callable[[], Sequence[ConnectionStatus]],
+        store_ready: Callable[[], bool] = lambda: True,
+        workers_ready: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._workers_ready = workers_ready
         self._connections = connections
         self._store_ready = store_ready
         self._open = False
@@ -37,11 +41,11 @@ class Health:
     def ready(self) -> bool:
         """Listeners are open, a required store has answered, each required connection has had a token.
 
-        It stays so until the proxy drains.
+        It stays so until the proxy drains, while every worker serves.
         """
         if self._open and not self._ready:
             self._ready = self._store_ready() and not waited_for(self._connections())
-        return self._ready and not self._draining
+        return self._ready and not self._draining and self._workers_ready()
 
     @property
     def started(self) -> bool:
@@ -57,6 +61,8 @@ class Health:
         lines = ["draining" if self._draining else "listeners open" if self._open else "listeners not open"]
         if not self._ready and not self._store_ready():
             lines.append("store (awaited)")
+        if not self._workers_ready():
+            lines.append("workers (awaited)")
         lines += [f"{each.name} {each.state}{' (awaited)' * (each.name in awaited)}" for each in connections]
         return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LEAN: Final = ("run", "health", "version")
+LEAN: Final = ("run", "health", "version", "worker")
 # Verbs that read no definitions and no secret; all others are hardened first.
 HARMLESS: Final = frozenset({"completion", "health", "providers", "schema", "version"})
 # What shells make of a process that SIGINT ended.

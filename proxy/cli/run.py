@@ -29,17 +29,25 @@ def main(argv: Sequence[str]) -> int:
         "--config", "-c", action="append", type=Path, metavar="PATH", help="a file or a folder; may be given again"
     )
     paths = definitions_at(parser.parse_args(argv).config, os.environ)
-    _import_structlog_alone()
+    import_structlog_alone()
     from proxy.runtime.run import run
 
-    return run(paths)
+    return run(paths, program=_program(argv))
+
+
+def _program(argv: Sequence[str]) -> list[str]:
+    """Return the command by which this process was started, up to the verb: workers are the same program."""
+    said = sys.orig_argv[1 : -len(argv) - 1]
+    if said and sys.orig_argv[len(said) + 1 :] == ["run", *argv]:
+        return [sys.executable, *said]
+    return [sys.executable, "-m", "proxy"]
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _import_structlog_alone() -> None:
+def import_structlog_alone() -> None:
     """Import structlog without rich: it takes rich for tracebacks that we never print, and 3 MiB and 50 ms with it."""
     if "rich" not in sys.modules:
         hidden: dict[str, object] = {"rich": None}

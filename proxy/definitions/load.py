@@ -169,6 +169,7 @@ def _definitions(top: Fields, reading: Reading, *, complete: bool, with_authorit
     if reading.faults:
         return None
     return Definitions(
+        workers=top.values.get("workers", 1),
         via=top.values.get("via", "forward"),
         listeners=listening,
         log=Log(**top.values["log"].values) if "log" in top.values else Log(),

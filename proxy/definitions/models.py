@@ -277,6 +277,7 @@ class Connection:
 class Definitions:
     """Everything the loader read, resolved and checked."""
 
+    workers: int = 1
     via: Literal["forward", "always", "never"] = "forward"
     listeners: Listeners = field(default_factory=Listeners)
     log: Log = field(default_factory=Log)

@@ -25,18 +25,13 @@ _KIB, _MIB = 1024, 1024**2
 
 @dataclass(frozen=True)
 class Only(Kind[int]):
-    """A whole number of which one value alone is known; `later` when others will be."""
+    """A whole number of which one value alone is known."""
 
     number: int
-    later: bool
 
     def read(self, node: Node, reading: Reading) -> int:
         if isinstance(node, Scalar) and node.plain and node.text == str(self.number):
             return self.number
-        if self.later:
-            raise reading.refused(
-                node, "not_supported_yet", f"anything but {self.number} is not supported yet; remove it"
-            )
         raise reading.refused(node, "unknown_value", f"only {self.number} is known")
 
     def schema(self) -> dict[str, Any]:
@@ -149,8 +144,8 @@ LIMITS: Final = Block(
 
 TOP: Final = Block(
     {
-        "version": Key(Only(1, later=False), "Version of this format.", default=1),
-        "workers": Key(Only(1, later=True), "Worker processes.", default=1),
+        "version": Key(Only(1), "Version of this format.", default=1),
+        "workers": Key(Whole(1, 64), "Processes that share the listeners; one more keeps the tokens.", default=1),
         "egress_proxy": Key(
             EGRESS_PROXY,
             "HTTP proxy that streams to upstreams and token endpoints go through: http://user:password@host:port.",

@@ -16,6 +16,7 @@ from proxy.problem import PROBLEMS, answer
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     import ssl
 
     from proxy.definitions.settings import Bind, Limits
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from proxy.wire.request import HeadLimits
     from proxy.wire.sweep import Sweep
 
-_BACKLOG = 1024
+BACKLOG: Final = 1024
 TOO_MANY: Final = Refusal(PROBLEMS["overloaded"], "limits.connections are open", retry_after=1)
 
 
@@ -76,11 +77,9 @@ class Listener:
     async def start(self) -> str:
         """Bind and accept; returns the address. Raises `MachineError` when it is taken or not ours to have."""
         loop = self.surroundings.loop
-        sock = bind_socket(self._bind, f"{self.name} listener")
+        sock = self._bound()
         self.at = bound_at(sock)
-        self._server = await loop.create_server(
-            lambda: Downstream(self), sock=sock, ssl=self._context, backlog=_BACKLOG
-        )
+        self._server = await loop.create_server(lambda: Downstream(self), sock=sock, ssl=self._context, backlog=BACKLOG)
         return printable_address(sock)
 
     def stop_accepting(self) -> None:
@@ -89,9 +88,15 @@ class Listener:
             self._server.close()
             self._server = None
             self.at = None
-            if isinstance(self._bind, UnixBind):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(self._bind.path).unlink()
+            self._unbind()
+
+    def _bound(self) -> socket.socket:
+        return bind_socket(self._bind, f"{self.name} listener")
+
+    def _unbind(self) -> None:
+        if isinstance(self._bind, UnixBind):
+            with contextlib.suppress(FileNotFoundError):
+                Path(self._bind.path).unlink()
 
     def retire(self) -> None:
         """Stop accepting and close each stream as soon as no request is under way on it."""

@@ -19,7 +19,7 @@ from proxy.tokens.states import State
 from proxy.wire.heads import FORM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from proxy.exchange.record import ConnectionCounters, ProcessCounters
     from proxy.histogram import Histogram
@@ -86,6 +86,31 @@ class Watched:
     at_risk: Callable[[], bool] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One of the processes that share the listeners; `started` counts how often it has begun.
+
+    `resident` is in bytes, `cpu` in seconds, over all that had its number before; `files` are open.
+    """
+
+    number: int
+    serves: bool
+    started: int
+    resident: int
+    cpu: float
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What all processes have counted together."""
+
+    process: ProcessCounters
+    watched: Sequence[Watched]
+    lines_dropped: int
+    workers: Sequence[WorkerView]
+
+
 @dataclass(slots=True)
 class LastReload:
     """How the last reading of the definitions went, the one at the start being the first.
@@ -108,7 +133,7 @@ class Scrape:
 class Metrics:
     """Renders every metric of the process. `watched` returns the connections there are now, `-` among them.
 
-    `count` brings the counters up to date.
+    `count` brings the counters up to date; `gather` adds what other processes have counted, where there are any.
     """
 
     def __init__(
@@ -120,8 +145,10 @@ class Metrics:
         store_available: Callable[[], bool | None] = lambda: None,
         lines_dropped: Callable[[], int] = lambda: 0,
         count: Callable[[], None] = lambda: None,
+        gather: Callable[[Gathered], Awaitable[Gathered]] | None = None,
     ) -> None:
         self._count = count
+        self._gather = gather
         self._lines_dropped = lines_dropped
         self._store_available = store_available
         self._last_reload = last_reload
@@ -133,19 +160,22 @@ class Metrics:
         """Return the exposition in the format that the `Accept` field `accept` asks for."""
         openmetrics = wants_openmetrics(accept)
         machine = await asyncio.to_thread(_machine, openmetrics=openmetrics)
-        return Scrape(_OPEN if openmetrics else _PLAIN, self._pieces(machine, openmetrics=openmetrics))
-
-    def _pieces(self, machine: bytes, *, openmetrics: bool) -> Iterator[bytes]:
-        text = _Text(openmetrics=openmetrics)
-        watched = self._watched()
         self._count()
-        yield "".join(self._of_process(text)).encode()
-        for lines in _of_connections(text, watched):
+        gathered = Gathered(self._process, self._watched(), self._lines_dropped(), ())
+        if self._gather is not None:
+            gathered = await self._gather(gathered)
+        return Scrape(_OPEN if openmetrics else _PLAIN, self._pieces(gathered, machine, openmetrics=openmetrics))
+
+    def _pieces(self, gathered: Gathered, machine: bytes, *, openmetrics: bool) -> Iterator[bytes]:
+        text = _Text(openmetrics=openmetrics)
+        yield "".join(self._of_process(text, gathered)).encode()
+        yield "".join(_of_workers(text, gathered.workers)).encode()
+        for lines in _of_connections(text, gathered.watched):
             yield "".join(lines).encode()
         yield machine + b"# EOF\n" if openmetrics else machine
 
-    def _of_process(self, text: _Text) -> Iterator[str]:
-        process = self._process
+    def _of_process(self, text: _Text, gathered: Gathered) -> Iterator[str]:
+        process = gathered.process
         yield text.head("build", "info", "Versions of the proxy and of its interpreter; how heads are read.")
         labels = f'version="{_escape(self._version)}",python="{platform.python_version()}",heads="{FORM}"'
         yield f"{_PREFIX}build_info{{{labels}}} 1\n"
@@ -161,7 +191,7 @@ class Metrics:
         for code, count in (dict.fromkeys(PROBLEMS, 0) | process.local_replies).items():
             yield f'{_PREFIX}local_replies_total{{code="{_escape(code)}"}} {count}\n'
         yield text.head("log_lines_dropped", "counter", "Log lines that could not be written.")
-        yield f"{_PREFIX}log_lines_dropped_total {self._lines_dropped()}\n"
+        yield f"{_PREFIX}log_lines_dropped_total {gathered.lines_dropped}\n"
         yield text.head("loop_lag_seconds", "histogram", "How late the event loop came to its sweep.")
         yield from text.histogram("loop_lag_seconds", "", process.loop_lag)
         yield text.head("loop_stalls", "counter", "How often the event loop stood still for a second.")
@@ -179,6 +209,22 @@ class Metrics:
         yield f"{_PREFIX}config_last_reload_successful {int(last.successful)}\n"
         yield text.head("config_last_reload_success_timestamp_seconds", "gauge", "When definitions were last applied.")
         yield f"{_PREFIX}config_last_reload_success_timestamp_seconds {last.succeeded_at:.3f}\n"
+
+
+def _of_workers(text: _Text, workers: Sequence[WorkerView]) -> Iterator[str]:
+    """Yield what is known of the processes that share the listeners; nothing where one process does it all."""
+    families: tuple[tuple[str, str, str, Callable[[WorkerView], float]], ...] = (
+        ("worker_up", "gauge", "1 while a worker serves.", lambda of: int(of.serves)),
+        ("worker_starts", "counter", "How often a worker has begun.", lambda of: of.started),
+        ("worker_resident_memory_bytes", "gauge", "Resident memory of a worker.", lambda of: of.resident),
+        ("worker_cpu_seconds", "counter", "CPU time of a worker and those before it.", lambda of: of.cpu),
+        ("worker_open_fds", "gauge", "File descriptors a worker has open.", lambda of: of.files),
+    )
+    for name, kind, about, value in families if workers else ():
+        yield text.head(name, kind, about)
+        series = f"{name}_total" if kind == "counter" else name
+        for worker in workers:
+            yield f'{_PREFIX}{series}{{worker="{worker.number}"}} {value(worker)}\n'
 
 
 def wants_openmetrics(accept: str) -> bool:

@@ -17,7 +17,7 @@ import structlog
 from proxy.observe.access import AccessLog
 from proxy.observe.redact import Redactor
 from proxy.observe.render import clamp, console_line, exception_fields, json_line, timestamp
-from proxy.observe.sink import LineSink
+from proxy.observe.sink import LineSink, SharedSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -49,14 +49,23 @@ class Logs:
         self.sink.close()
 
 
-def configure(log: Log, clock: Clock, *, fd: int = 1, colours: bool = True) -> Logs:
+def configure(
+    log: Log,
+    clock: Clock,
+    *,
+    fd: int = 1,
+    colours: bool = True,
+    lock: int | None = None,
+    worker: int | None = None,
+) -> Logs:
     """Set up the log of this process on file descriptor `fd`; call it once, before the first event.
 
-    `colours` False keeps a terminal plain (https://no-color.org).
+    `colours` False keeps a terminal plain (https://no-color.org). By the lock of the file `lock` processes take turns
+    to write; `worker` is the number of this one, which its events then name.
     """
     terminal = os.isatty(fd)
     console = log.format == "console" or (log.format == "auto" and terminal)
-    sink = LineSink(fd, clock)
+    sink = LineSink(fd, clock) if lock is None else SharedSink(fd, clock, lock)
     redact = Redactor()
     render: Callable[[dict[str, Field]], bytes]
     if console:
@@ -71,6 +80,7 @@ def configure(log: Log, clock: Clock, *, fd: int = 1, colours: bool = True) -> L
     level = _LEVELS[log.level]
     structlog.configure(
         processors=[
+            *(() if worker is None else (_Number(worker),)),
             structlog.processors.add_log_level,
             _Prepare(clock, redact),
             lambda _, __, event: render(dict(event)),
@@ -104,6 +114,17 @@ class _SinkLogger:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a logger is not serialised")
+
+
+class _Number:
+    """Names the worker in each of its events."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = self._number
+        return event
 
 
 class _Prepare:

@@ -6,6 +6,7 @@ A full pipe or a stopped terminal holds up nobody; what does not fit is dropped 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import deque
 from threading import Event, Lock, Thread
@@ -116,3 +117,21 @@ class LineSink:
         except OSError:
             # A full disk may have room again; the next lines are tried.
             self.dropped += len(lines)
+
+
+class SharedSink(LineSink):
+    """A sink whose file other processes write to, too: who has locked the file `lock` writes, so that lines stay whole.
+
+    A pipe takes at most 4 KiB at once for sure (pipe(7), PIPE_BUF). The lock of a process that dies is free (fcntl(2)).
+    """
+
+    def __init__(self, fd: int, clock: Clock, lock: int) -> None:
+        super().__init__(fd, clock)
+        self._lock = lock
+
+    def _write(self, lines: list[bytes]) -> None:
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            super()._write(lines)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)

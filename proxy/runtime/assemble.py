@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,7 +18,7 @@ from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
 from proxy.exchange.flow import Exchange
 from proxy.exchange.in_chunks import InChunks, TracedInChunks
 from proxy.exchange.inspection import Bounds
-from proxy.exchange.plan import Passage, Plan
+from proxy.exchange.plan import Passage, Plan, TokenSource, TokenVerdicts
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
 from proxy.exchange.route import RouteTable
@@ -44,6 +44,7 @@ from proxy.runtime.lag import LagWatch
 from proxy.runtime.shares import replay_memory, stream_limits_of, told
 from proxy.runtime.stores import Stores
 from proxy.tokens.discovery import Discoveries
+from proxy.tokens.keeper import Keeper
 from proxy.tokens.retries import Retries
 from proxy.wire.request import HeadLimits
 from proxy.wire.sweep import Sweep
@@ -64,10 +65,13 @@ if TYPE_CHECKING:
     from proxy.outbound.dial import Way
     from proxy.outbound.resolve import Resolver as NameResolver
     from proxy.runtime.doors import Door, Key
-    from proxy.tokens.keeper import Keeper
 
 NO_CONNECTION: Final = "-"
 _TUNNEL_CONNECT: Final = Timeouts().connect
+
+
+class Tokens(TokenSource, TokenVerdicts, Protocol):
+    """Whoever hands out tokens and hears what becomes of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,11 @@ class Workshop:
     """Makes the parts of a proxy, at its start and at each reload; needs a running loop, opens nothing.
 
     `settings` are the definitions at the start: their limits stay, and what all parts share is made from them once.
-    `memory_limit` is that of the cgroup, in bytes.
+    `memory_limit` is that of the cgroup, in bytes. `tag` is the name by which a loop is noticed, a new one without.
     """
+
+    keeper_class: type[Keeper] = Keeper
+    listener_class: type[Listener] = Listener
 
     def __init__(
         self,
@@ -126,9 +133,10 @@ class Workshop:
         stores: Stores | None = None,
         api_server: str | None = None,
         memory_limit: int | None = None,
+        tag: str | None = None,
     ) -> None:
         limits = settings.limits
-        tag = f"iclient-proxy-{entropy.randbytes(4).hex()}"
+        self.tag = tag = tag or f"iclient-proxy-{entropy.randbytes(4).hex()}"
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._entropy = entropy
@@ -195,28 +203,35 @@ class Workshop:
         if _is_secured(connection.base_url):
             self._contexts.get(connection.tls)  # not only when a token answer has named the origin: it takes a while
         pools = OriginPools(lambda origin: self._pool(connection, origin))
-        keeper = (
-            keeper_for(
-                connection,
-                self._limits,
-                clock=self._clock,
-                random=self._entropy,
-                resolver=self._resolver,
-                retries=self._retries,
-                gate=self._gate,
-                discoveries=self._discoveries,
-                prefetch=spread,
-                before=before.keeper if before is not None else None,
-                admin_base=lambda: self.admin_base,
-                grants=self.stores.grants,
-            )
-            if connection.iclient is not None
-            else None
-        )
+        keeper = self._keeper(connection, spread, before.keeper if before is not None else None)
+        tokens = self._tokens(connection, keeper)
         counters = before.plan.counters if before is not None else ConnectionCounters(connection.name)
-        plan = Plan(connection, pools, keeper, keeper, counters, self._ambient, via=self._via)
+        plan = Plan(connection, pools, tokens, tokens, counters, self._ambient, via=self._via)
         claim = Claim(connection, OriginPlans(lambda origin: self._plan_at(plan, origin)))
         return Part(connection, plan, pools, claim, keeper)
+
+    def _keeper(self, connection: Connection, spread: float, before: Keeper | None) -> Keeper | None:
+        if connection.iclient is None:
+            return None
+        return keeper_for(
+            connection,
+            self._limits,
+            clock=self._clock,
+            random=self._entropy,
+            resolver=self._resolver,
+            retries=self._retries,
+            gate=self._gate,
+            discoveries=self._discoveries,
+            prefetch=spread,
+            before=before,
+            admin_base=lambda: self.admin_base,
+            grants=self.stores.grants,
+            kind=self.keeper_class,
+        )
+
+    def _tokens(self, connection: Connection, keeper: Keeper | None) -> Tokens | None:
+        """Return where the data path has the tokens of a connection from."""
+        return keeper
 
     def _plan_at(self, plan: Plan, origin: Origin) -> tuple[Plan, OriginPools]:
         """Return the plan of a connection for requests that name this origin themselves, and its streams."""
@@ -236,7 +251,7 @@ class Workshop:
 
     def listener(self, door: Door, parts: Mapping[str, Part]) -> Listener:
         """Build the listener of one door, not yet bound; raises `MachineError` where its certificate can't be used."""
-        return Listener(
+        return self.listener_class(
             door.name,
             door.settings.bind,
             self.tls(door),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ROOT: Final = Path("/sys/fs/cgroup")
 _MEMBERSHIP: Final = Path("/proc/self/cgroup")
@@ -55,6 +55,7 @@ class Cgroup:
         self._limits = tuple(folder / names.limit for folder in folders)
         self._limit: int | None = None
         self._ours = 0
+        self._statm: tuple[Path, ...] = (_STATM,)
         self._usage = _opened(folders[0] / names.usage)
         self._stat = _opened(folders[0] / "memory.stat")
 
@@ -62,6 +63,10 @@ class Cgroup:
         """Close the files."""
         os.close(self._usage)
         os.close(self._stat)
+
+    def count_as_ours(self, processes: Iterable[int]) -> None:
+        """Take these processes for ours: what one of them needs, all of them can give."""
+        self._statm = tuple(Path(f"/proc/{number}/statm") for number in processes)
 
     def limit(self) -> int | None:
         """Return the smallest limit of our cgroup and those above it, in bytes; it may change while we run."""
@@ -88,8 +93,7 @@ class Cgroup:
         stat = dict(line.split(b" ", 1) for line in _read(self._stat).splitlines())
         cache = sum(int(stat.get(name, 0)) for name in self._names.cache)
         with suppress(OSError):  # no file is left: as it was
-            _, resident, shared = map(int, _STATM.read_bytes().split(b" ", 3)[:3])
-            self._ours = (resident - shared) * _PAGE
+            self._ours = sum(map(_private, self._statm))
         others = max(0, int(stat.get(self._names.anonymous, 0)) - self._ours)
         return max(0, charged - cache - others)
 
@@ -116,6 +120,11 @@ def _places(root: Path, membership: Path) -> Iterator[tuple[Path, str, _Names]]:
     first = next((path for _, controllers, path in entries if "memory" in controllers.split(",")), "/")
     for base, path, names in ((root, second, _SECOND), (root / "memory", first, _FIRST)):
         yield base, "" if ".." in path else path.lstrip("/"), names
+
+
+def _private(statm: Path) -> int:
+    _, resident, shared = map(int, statm.read_bytes().split(b" ", 3)[:3])
+    return (resident - shared) * _PAGE
 
 
 def _opened(path: Path) -> int:

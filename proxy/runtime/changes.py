@@ -64,7 +64,9 @@ def changes(running: Definitions, wanted: Definitions) -> Changes:
 
 
 def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, tuple[str, ...]]:
-    differing = [name for name in ("via", "store", "egress_proxy") if getattr(running, name) != getattr(wanted, name)]
+    differing = [
+        name for name in ("workers", "via", "store", "egress_proxy") if getattr(running, name) != getattr(wanted, name)
+    ]
     for section in _FIXED:
         was, would_be = getattr(running, section), getattr(wanted, section)
         differing += [
@@ -88,6 +90,7 @@ def _in_force(running: Definitions, wanted: Definitions) -> tuple[Definitions, t
         reverse.append(settings)
     after = replace(
         wanted,
+        workers=running.workers,
         via=running.via,
         store=running.store,
         egress_proxy=running.egress_proxy,

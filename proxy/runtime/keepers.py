@@ -53,6 +53,7 @@ def keeper_for(
     before: Keeper | None = None,
     admin_base: Callable[[], str | None] = _nowhere,
     grants: GrantFolder | GrantServer | None = None,
+    kind: type[Keeper] = Keeper,
 ) -> Keeper:
     """Return the keeper of a connection that has an iClient.
 
@@ -62,7 +63,7 @@ def keeper_for(
     `retries` is where all keepers of the process wait for their turn after a failure, `discoveries` what they share.
     `admin_base` tells where a browser finds the admin listener once it is bound.
     `gate` leads through the egress proxy, where there is one.
-    `grants` is where grants outlive the process; without it they do not.
+    `grants` is where grants outlive the process; without it they do not. `kind` is the class of the keeper.
     """
     iclient = connection.iclient
     if iclient is None:
@@ -86,7 +87,7 @@ def keeper_for(
         lock=same.issuer.lock if same is not None else None,
         outlived=stored is not None,
     )
-    return Keeper(
+    return kind(
         connection.name,
         issuer,
         policy_of(iclient, limits),

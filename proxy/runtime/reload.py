@@ -23,10 +23,10 @@ from proxy.runtime.doors import doors
 from proxy.runtime.keepers import PREFETCH
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from proxy.definitions.load import Loaded
+    from proxy.errors import Fault
     from proxy.inbound.listener import Listener
     from proxy.runtime.assemble import Part, Workshop
     from proxy.runtime.changes import Changes
@@ -39,12 +39,17 @@ _AT_ONCE: Final = 0.002  # seconds for which the loop makes parts before it look
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The definitions are in force. `retired` and `left` are what they no longer need."""
+    """The definitions are in force. `retired` and `left` are what they no longer need.
+
+    `addresses` are those of the doors that were opened, `warnings` those of the definitions.
+    """
 
     assembly: Assembly
     changes: Changes
     retired: tuple[Part, ...]
     left: tuple[Listener, ...]
+    addresses: tuple[str, ...] = ()
+    warnings: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,15 @@ class Rejected:
 
 
 async def reload(
-    running: Assembly, workshop: Workshop, read: Callable[[], Loaded], *, wanted: Callable[[], bool]
+    running: Assembly,
+    workshop: Workshop,
+    read: Callable[[], Loaded],
+    *,
+    agreed: Callable[[Assembly], Awaitable[tuple[str, ...]]],
 ) -> Applied | Rejected:
-    """Put what `read` returns in place of what is `running`, unless it is no longer `wanted` when all is ready.
+    """Put what `read` returns in place of what is `running`, unless `agreed` has reasons against it when all is ready.
 
-    The caller starts the new keepers, retires what is no longer needed, and tells operators.
+    The caller says so in the log, starts the new keepers, retires what is no longer needed, and tells operators.
     """
     try:
         with _giving_way():
@@ -78,11 +87,25 @@ async def reload(
             addresses = await _open(workshop, decided, parts, listeners)
         except MachineError as error:
             return Rejected((f"{error.code}: {error}",))
-        if not wanted():
-            return Rejected(("draining: the proxy is about to end",))
+        wanted = {
+            door.key: listeners.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)
+        }
+        assembly = Assembly(decided.definitions, parts, wanted, workshop.authority)
+        if reasons := await agreed(assembly):
+            return Rejected(reasons)
         undo.pop_all()
-    _tell(loaded, decided, addresses)
-    return _put_in_place(running, workshop, decided, parts, listeners, contexts)
+    for key, context in contexts.items():
+        running.listeners[key].change_tls(context)
+    for door in decided.kept_doors:
+        running.listeners[door.key].change_rules(workshop.rules(door, parts))
+    return Applied(
+        assembly,
+        decided,
+        retired=tuple(running.parts[name] for name in (*decided.changed, *decided.removed)),
+        left=tuple(running.listeners[door.key] for door in decided.closed),
+        addresses=tuple(addresses),
+        warnings=loaded.warnings,
+    )
 
 
 @contextmanager
@@ -146,33 +169,12 @@ async def _open(
     return addresses
 
 
-def _tell(loaded: Loaded, decided: Changes, addresses: list[str]) -> None:
+def tell(applied: Applied) -> None:
+    """Say in the log what was opened, and what the operator should know."""
     log = structlog.get_logger()
-    for door, address in zip(decided.opened, addresses, strict=True):
+    for door, address in zip(applied.changes.opened, applied.addresses, strict=True):
         log.info("listening", listener=door.name, address=address)
-    for warning in loaded.warnings:
+    for warning in applied.warnings:
         log.warning("definitions", warning=warning.code, place=str(warning))
-    if decided.needs_restart:
-        log.warning("restart_needed", settings=", ".join(decided.needs_restart))
-
-
-def _put_in_place(
-    running: Assembly,
-    workshop: Workshop,
-    decided: Changes,
-    parts: dict[str, Part],
-    opened: Mapping[Key, Listener],
-    contexts: Mapping[Key, ssl.SSLContext | None],
-) -> Applied:
-    """Do it, without waiting for anything in between."""
-    for key, context in contexts.items():
-        running.listeners[key].change_tls(context)
-    for door in decided.kept_doors:
-        running.listeners[door.key].change_rules(workshop.rules(door, parts))
-    listeners = {door.key: opened.get(door.key) or running.listeners[door.key] for door in doors(decided.definitions)}
-    return Applied(
-        Assembly(decided.definitions, parts, listeners, workshop.authority),
-        decided,
-        retired=tuple(running.parts[name] for name in (*decided.changed, *decided.removed)),
-        left=tuple(running.listeners[door.key] for door in decided.closed),
-    )
+    if applied.changes.needs_restart:
+        log.warning("restart_needed", settings=", ".join(applied.changes.needs_restart))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import random
-import resource
 import signal
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.cgroup import ROOT, open_cgroup
 from proxy.runtime.environment import Environment, forget
+from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_limit
 from proxy.runtime.service import Service
 from proxy.runtime.stores import forgotten, open_stores
 from proxy.runtime.watch import Watch
@@ -37,28 +36,25 @@ if TYPE_CHECKING:
     from proxy.exchange.record import Recorder
     from proxy.exchange.traced import Sampler
     from proxy.observe.logging import Logs
+    from proxy.runtime.workers.start import Shared
 
 # Seconds from the start of the process within which the first tokens are fetched, so that a thousand connections do not
 # ask in one instant. What starting took counts: an orchestrator waits for both.
 _SPREAD: Final = 0.8
 _SPREAD_MIN: Final = 0.25
 # Kubernetes tells every container where its API server is (Service environment variables).
-_API_SERVER: Final = "KUBERNETES_SERVICE_HOST"
+API_SERVER: Final = "KUBERNETES_SERVICE_HOST"
 # Variables that are secrets whether definitions name them or not.
 _KEYS: Final = (KEY, "ICLIENT_PROXY_ADMIN_TOKEN")
 # Where OpenTelemetry's SDK, and nothing else, looks for the credential of the collector.
-_HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-# Parameters of mallopt, as its page numbers them.
-_M_TRIM_THRESHOLD: Final = -1
-_M_TOP_PAD: Final = -2
-_M_MMAP_THRESHOLD: Final = -3
-_LARGE: Final = 32 << 20
+HEADERS: Final = ("OTEL_EXPORTER_OTLPHEADERS", "OTEL_EXPORTER_OTLP_TRACESHEADERS")
 
 
-def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
+def run(paths: Sequence[Path], cgroups: Path = ROOT, program: Sequence[str] = ()) -> int:
     """Run the proxy on the definitions at `paths` until it is told to stop; returns the exit status.
 
-    `cgroups` is where the kernel shows limits of memory.
+    `cgroups` is where the kernel shows limits of memory, `program` the command that runs the product, its verb not
+    included.
 
     Raises `DefinitionsError` (78) and `MachineError` (71) before anything is served.
     """
@@ -83,32 +79,31 @@ def run(paths: Sequence[Path], cgroups: Path = ROOT) -> int:
         return found
 
     loaded = read()
-    _raise_descriptor_limit()
-    _keep_large_blocks()
-    logs = configure(loaded.definitions.log, clock, colours=not os.environ.get("NO_COLOR"))
+    raise_descriptor_limit()
+    keep_large_blocks()
+    shared = None
+    if loaded.definitions.workers > 1:
+        from proxy.runtime.workers.start import Shared
+
+        shared = Shared(loaded.definitions, program, environ, cgroups)
+    logs = configure(
+        loaded.definitions.log,
+        clock,
+        colours=not os.environ.get("NO_COLOR"),
+        lock=shared.lock if shared is not None else None,
+    )
     try:
-        with spans(environ, clock, logs.access) as sent, asyncio.Runner(loop_factory=_new_loop) as runner:
-            forget(_HEADERS, os.environ)  # whoever sends spans has read them
+        with spans(environ, clock, logs.access) as sent, asyncio.Runner(loop_factory=new_loop) as runner:
+            forget(HEADERS, os.environ)  # whoever sends spans has read them
             recorder = logs.access if sent is None else sent
             runner.run(
-                _serve(loaded, read, clock, recorder, sent, watch, hung_up, environ.get(_API_SERVER), cgroups, logs)
+                _serve(
+                    loaded, read, clock, recorder, sent, watch, hung_up, environ.get(API_SERVER), cgroups, logs, shared
+                )
             )
     finally:
         logs.close()
     return 0
-
-
-def _keep_large_blocks() -> None:
-    """Let glibc keep the memory of large reads instead of mapping and unmapping it each time.
-
-    The loop reads up to 256 KiB at once; mapped anew, every page of that is faulted in. Measured on 1 MiB answers: 44 %
-    less CPU. musl has no such setting and no such habit.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        libc.mallopt(_M_TRIM_THRESHOLD, _LARGE)
-        libc.mallopt(_M_TOP_PAD, _LARGE // 32)
 
 
 def _age() -> float:
@@ -119,18 +114,6 @@ def _age() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, ValueError, AttributeError):
         return 0.0
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    import uvloop
-
-    return uvloop.new_event_loop()
-
-
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(
@@ -144,6 +127,7 @@ async def _serve(
     api_server: str | None,
     cgroups: Path,
     logs: Logs,
+    shared: Shared | None,
 ) -> None:
     log = structlog.get_logger()
     for warning in loaded.warnings:
@@ -154,7 +138,7 @@ async def _serve(
         )
     entropy = random.SystemRandom()
     cgroup = open_cgroup(cgroups)
-    workshop = Workshop(
+    workshop = (Workshop if shared is None else shared.workshop)(
         loaded.definitions,
         clock=clock,
         entropy=entropy,
@@ -166,7 +150,8 @@ async def _serve(
         memory_limit=cgroup.limit() if cgroup is not None else None,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
-    service = Service(workshop, assembly, read, clock, watch, cgroup, lambda: logs.sink.dropped)
+    crew = shared.crew(workshop, assembly, cgroup) if shared is not None else None
+    service = Service(workshop, assembly, read, clock, watch, cgroup, lambda: logs.sink.dropped, crew)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)

@@ -22,7 +22,8 @@ from proxy.observe.redact import Redactor
 from proxy.runtime.authorizations import BrowserAuthorizations
 from proxy.runtime.memory import MemoryWatch, give_back_heap
 from proxy.runtime.operations import RunningProxy
-from proxy.runtime.reload import Applied, Rejected, reload
+from proxy.runtime.others import Alone
+from proxy.runtime.reload import Applied, Rejected, reload, tell
 from proxy.runtime.shares import admin_streams
 from proxy.runtime.turns import Turns
 from proxy.runtime.watch import Watcher
@@ -66,7 +67,9 @@ class Service:
         watch: Watch,
         cgroup: Cgroup | None = None,
         lines_dropped: Callable[[], int] = lambda: 0,
+        others: Alone | None = None,
     ) -> None:
+        self._others = others if others is not None else Alone()
         self._workshop = workshop
         self._assembly = assembly
         self._read = read
@@ -96,7 +99,7 @@ class Service:
             authority=lambda: self._assembly.authority,
             stores=workshop.stores,
         )
-        self._health = Health(self._operations.connections, lambda: workshop.stores.ready)
+        self._health = Health(self._operations.connections, lambda: workshop.stores.ready, lambda: self._others.ready)
 
     def drain(self) -> None:
         """Drain, then end; when draining already, go on so."""
@@ -137,6 +140,7 @@ class Service:
                 opened.push_async_callback((await self._start_admin(admin)).close)
             self._opened = opened.pop_all()
         await self._workshop.stores.start(self._heard)
+        await self._others.start(assembly)
         for part in assembly.parts.values():
             if part.keeper is not None:
                 part.keeper.start()
@@ -157,6 +161,7 @@ class Service:
             lambda: self._workshop.stores.available,
             self._lines_dropped,
             self._workshop.surroundings.count,
+            self._others.gather,
         )
         server = AdminServer(
             settings,
@@ -186,7 +191,9 @@ class Service:
     def _guard(self) -> None:
         """No request that the proxy relays may come back to it."""
         listening = (*(each.at for each in self._listeners()), self._admin_at)
-        self._workshop.guard(self._assembly.definitions, frozenset(at for at in listening if at is not None))
+        own = frozenset(at for at in listening if at is not None)
+        self._workshop.guard(self._assembly.definitions, own)
+        self._others.guard(own)
 
     async def run(self) -> None:
         """Serve until told to stop, then drain and end."""
@@ -220,9 +227,7 @@ class Service:
         began = monotonic()
         outcome: Applied | Rejected
         try:
-            outcome = await reload(
-                self._assembly, self._workshop, self._read, wanted=lambda: not self._stopping.is_set()
-            )
+            outcome = await reload(self._assembly, self._workshop, self._read, agreed=self._agree)
         except Exception:  # noqa: BLE001 a mistake of ours must not end what serves
             self._log.exception("reload_failed")
             outcome = Rejected(("internal_error: the log says why",))
@@ -242,8 +247,18 @@ class Service:
                 assert_never(outcome)
         return outcome
 
+    async def _agree(self, assembly: Assembly) -> tuple[str, ...]:
+        reasons = await self._others.agree(assembly)
+        if self._stopping.is_set():
+            reasons = ("draining: the proxy is about to end",)
+        if reasons:
+            self._others.abandon()
+        return reasons
+
     def _applied(self, outcome: Applied, milliseconds: float) -> None:
+        tell(outcome)
         self._assembly = outcome.assembly
+        self._others.commit(outcome.assembly)
         self._last_reload.successful, self._last_reload.succeeded_at = True, self._clock.wall()
         self._guard()
         changes = outcome.changes
@@ -283,8 +298,9 @@ class Service:
     async def _drain(self) -> None:
         shutdown = self._assembly.definitions.shutdown
         # A start that is broken off: it has never been ready and nobody has called, so nobody has to be led elsewhere.
-        is_known = self._health.ready or self._workshop.count.accepted > 0
+        is_known = self._health.ready or self._workshop.count.accepted > 0 or self._others.has_served
         self._workshop.surroundings.drain()
+        self._others.drain()
         self._watcher.stop()
         self._health.drain()
         self._log.info("draining", drain_delay=shutdown.drain_delay, grace=shutdown.grace)
@@ -293,12 +309,14 @@ class Service:
         for listener in self._listeners():
             listener.stop_accepting()
             listener.close_idle()
+        self._others.leave()
         end = monotonic() + shutdown.grace
         while self._open_streams() and monotonic() < end and not self._at_once.is_set():
             await self._unless_at_once(_LOOK)
-        cut = self._open_streams()
+        cut = sum(listener.open_streams for listener in self._listeners())
         for listener in self._listeners():
             listener.abort()
+        cut += await self._others.cut()
         if shutdown.revoke:
             await self._revoke()
         self._log.info("stopped", streams_cut=cut)
@@ -321,6 +339,7 @@ class Service:
         """Close everything but the admin listener, which is closed by now."""
         self._watcher.stop()
         await self._turns.close()
+        await self._others.close()
         for listener in self._listeners():
             listener.stop_accepting()
         parts = self._assembly.parts.values()
@@ -347,4 +366,4 @@ class Service:
         return [*self._assembly.listeners.values(), *self._leaving]
 
     def _open_streams(self) -> int:
-        return sum(listener.open_streams for listener in self._listeners())
+        return sum(listener.open_streams for listener in self._listeners()) + self._others.open_streams

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,6 +22,21 @@ def replay_memory(limits: Limits, memory_limit: int | None) -> int:
     if limits.replay_memory != "auto":
         return limits.replay_memory
     return _REPLAY_MEMORY_MAX if memory_limit is None else min(_REPLAY_MEMORY_MAX, memory_limit // 8)
+
+
+def share_of(limits: Limits, workers: int, memory_limit: int | None) -> Limits:
+    """Return what each of so many processes may have of these limits, so that together they have no more.
+
+    `connections: auto` goes by the files of one process, and each has its own.
+    """
+    connections = limits.connections
+    return replace(
+        limits,
+        connections=connections if connections == "auto" else ceil(connections / workers),
+        upstream_streams=ceil(limits.upstream_streams / workers),
+        tunnels=ceil(limits.tunnels / workers),
+        replay_memory=replay_memory(limits, memory_limit) // workers,
+    )
 
 
 def admin_streams() -> int:

@@ -1,0 +1,417 @@
+"""The main process's side of its workers: they are started, begun anew, reloaded, drained, asked what they counted.
+
+A word on length: it is one life with five attributes for each worker, which every step looks at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess  # nosec B404
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+import structlog
+
+from proxy.observe.collectors import Gathered, WorkerView
+from proxy.runtime.doors import doors
+from proxy.runtime.others import Alone
+from proxy.runtime.workers.census import Census
+from proxy.runtime.workers.channel import Channel, pair
+from proxy.runtime.workers.counts import Tally
+from proxy.runtime.workers.desk import Counter
+from proxy.runtime.workers.inherited import begun_with, environment
+from proxy.runtime.workers.parcel import packed_definitions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from proxy.runtime.assemble import Assembly
+    from proxy.runtime.cgroup import Cgroup
+    from proxy.runtime.workers.desk import Desk
+    from proxy.runtime.workers.frames import Message
+    from proxy.runtime.workers.held import HeldListener
+    from proxy.runtime.workers.start import MainWorkshop
+    from proxy.tokens.watched import WatchedKeeper
+
+T = TypeVar("T")
+
+_SCRAPE: Final = 1.0  # seconds that a scrape waits for a worker; one that is busy for longer shows what it said last
+_READY: Final = 30.0  # seconds that a reload waits for a worker to make its parts
+_LEAVE: Final = 2.0  # seconds for what takes no time: to cut streams, to end
+# Seconds until a worker that has ended is begun anew: the first one at once, doubling while none lives for long.
+_PAUSE_MIN: Final = 0.1
+_PAUSE_MAX: Final = 30.0
+_LONG: Final = 60.0  # seconds: who has lived for so long is begun anew at once
+
+
+class _Stage(Enum):
+    GONE = "gone"
+    STARTING = "starting"
+    SERVING = "serving"
+
+
+@dataclass(slots=True)
+class _Hand:
+    """One worker: its process, what is said to it, and what it said. `ends` counts how often it ended early."""
+
+    number: int
+    stage: _Stage = _Stage.GONE
+    process: subprocess.Popen[bytes] | None = None
+    channel: Channel | None = None
+    counter: Counter | None = None
+    began: float = 0.0
+    started: int = 0
+    ends: int = 0
+    streams: int = 0
+    tally: Tally = field(default_factory=Tally)
+    cpu_before: float = 0.0
+    answer: asyncio.Future[tuple[str, ...]] | None = None
+    counted: asyncio.Future[None] | None = None
+    cut: asyncio.Future[int] | None = None
+    again: asyncio.TimerHandle | None = None
+
+
+class Crew(Alone):
+    """All workers. `program` is the command that runs the product, `lock` the file by which log lines stay whole."""
+
+    def __init__(
+        self,
+        size: int,
+        program: Sequence[str],
+        workshop: MainWorkshop,
+        assembly: Assembly,
+        desk: Desk,
+        *,
+        environ: Mapping[str, str],
+        lock: int,
+        cgroups: Path,
+        cgroup: Cgroup | None,
+    ) -> None:
+        self._program = tuple(program)
+        self._workshop = workshop
+        self._assembly = assembly
+        self._desk = desk
+        self._environ = environ
+        self._lock = lock
+        self._cgroups = cgroups
+        self._cgroup = cgroup
+        self._parcel: object = None
+        self._next: tuple[object, dict[int, Channel]] = (None, {})  # what is being prepared, and by whom
+        self._own: list[list[object]] = []
+        self._hands = [_Hand(number) for number in range(1, size + 1)]
+        self._census = Census()
+        self._served = self._draining = self._ending = False
+        self._burials: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger()
+        self.gather = self._gather
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker serves."""
+        return all(hand.stage is _Stage.SERVING for hand in self._hands)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether a worker has accepted streams, or may have."""
+        return self._served
+
+    @property
+    def open_streams(self) -> int:
+        """The streams that workers have open, while they leave."""
+        return sum(hand.streams for hand in self._hands if hand.stage is _Stage.SERVING)
+
+    def guard(self, own: frozenset[tuple[str, int]]) -> None:
+        """Let no worker dial these addresses."""
+        self._own = [list(at) for at in own]
+        self._say({"kind": "own", "at": self._own})
+
+    async def start(self, assembly: Assembly) -> None:
+        """Start every worker, and watch the keepers for them."""
+        self._numbers(assembly)
+        self._parcel = packed_definitions(assembly.definitions)
+        for hand in self._hands:
+            self._begin(hand)
+
+    # One worker
+
+    def _begin(self, hand: _Hand) -> None:
+        hand.again = None
+        if self._ending or self._draining:
+            return
+        ours, theirs = pair()
+        hand.began = monotonic()
+        hand.started += 1
+        hand.stage = _Stage.STARTING
+        try:
+            # The program is this one, its arguments are ours.
+            hand.process = subprocess.Popen(  # noqa: S603  # nosec B603
+                [*self._program, "worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env=environment(os.environ),
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError as error:
+            ours.close()
+            self._gone(hand, f"can't be started: {error.strerror}")
+            return
+        finally:
+            theirs.close()
+        channel = hand.channel = Channel(ours)
+        channel.start(
+            asyncio.get_running_loop(), partial(self._hear, hand, channel), partial(self._lost, hand, channel)
+        )
+        begin = begun_with(self._environ) | {
+            "kind": "begin",
+            "number": hand.number,
+            "of": len(self._hands),
+            "definitions": self._parcel,
+            "keepers": self._numbers(self._assembly),
+            "own": self._own,
+            "tag": self._workshop.tag,
+            "cgroups": str(self._cgroups),
+        }
+        channel.send(begin, [self._lock, *self._sockets(self._assembly)])
+        counter = hand.counter = Counter(self._desk, channel.send)
+        self._desk.tell_all(counter)
+
+    def _hear(self, hand: _Hand, channel: Channel, message: Message) -> None:
+        if channel is not hand.channel:
+            return
+        try:
+            self._take(hand, message)
+        except (KeyError, TypeError, ValueError) as error:
+            self._log.error("worker", number=hand.number, outcome="not_understood", error=type(error).__name__)
+            channel.close()
+            self._lost(hand, channel)
+
+    def _take(self, hand: _Hand, message: Message) -> None:
+        match message["kind"]:
+            case "serving":
+                hand.stage = _Stage.SERVING
+                self._served = True
+                self._log.info(
+                    "worker",
+                    number=hand.number,
+                    outcome="serving",
+                    pid=hand.process.pid if hand.process is not None else 0,
+                )
+                self._tell_processes()
+            case "prepared":
+                _settle(hand.answer, tuple(str(reason) for reason in message["reasons"]))
+            case "count":
+                hand.tally.take(message)
+                if message.get("last"):
+                    _settle(hand.counted, None)
+            case "streams":
+                hand.streams = int(message["open"])
+            case "cut":
+                hand.streams = 0
+                _settle(hand.cut, int(message["streams"]))
+            case _ if hand.counter is not None:
+                hand.counter.hear(message)
+
+    def _lost(self, hand: _Hand, channel: Channel) -> None:
+        """The socket pair is at its end: so is the process, or it will be."""
+        if channel is not hand.channel or hand.process is None:
+            return
+        process, hand.process = hand.process, None
+        if self._ending:
+            return
+        task = asyncio.get_running_loop().create_task(self._bury(hand, process), name=f"end of worker {hand.number}")
+        self._burials.add(task)
+        task.add_done_callback(self._burials.discard)
+        hand.channel = None
+        hand.stage = _Stage.GONE
+        hand.streams = 0
+        if hand.counter is not None:
+            hand.counter.close()
+            hand.counter = None
+        for future, outcome in ((hand.answer, ()), (hand.counted, None), (hand.cut, 0)):
+            _settle(future, outcome)
+        self._census.keep(hand.tally)
+        hand.cpu_before += hand.tally.machine.cpu
+        hand.tally = Tally()
+
+    async def _bury(self, hand: _Hand, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        status = await asyncio.to_thread(_status, process)
+        if not self._ending:
+            self._gone(hand, status)
+
+    def _gone(self, hand: _Hand, status: str) -> None:
+        hand.stage = _Stage.GONE
+        hand.ends = 1 if monotonic() - hand.began > _LONG else hand.ends + 1
+        pause = pause_after(hand.ends)
+        if self._draining:
+            self._log.warning("worker", number=hand.number, outcome="ended", status=status)
+            return
+        self._log.warning("worker", number=hand.number, outcome="ended", status=status, again_in=pause)
+        hand.again = asyncio.get_running_loop().call_later(pause, self._begin, hand)
+
+    # Reload
+
+    async def agree(self, assembly: Assembly) -> tuple[str, ...]:
+        """Have every worker that serves make the parts; return why one of them can't."""
+        parcel = await asyncio.to_thread(packed_definitions, assembly.definitions)
+        message = {"kind": "prepare", "definitions": parcel, "keepers": self._numbers(assembly)}
+        sockets = self._sockets(assembly)
+        loop = asyncio.get_running_loop()
+        answers = []
+        self._next = (parcel, {})
+        for hand in self._serving():
+            hand.answer = loop.create_future()
+            answers.append(hand.answer)
+            if hand.channel is not None:
+                self._next[1][hand.number] = hand.channel
+                hand.channel.send(message, sockets)
+        try:
+            async with asyncio.timeout(_READY):
+                return next((reasons for reasons in await asyncio.gather(*answers) if reasons), ())
+        except TimeoutError:
+            return ("worker_timeout: a worker was not ready in time",)
+
+    def commit(self, assembly: Assembly) -> None:
+        """Have all workers go on with the parts that they made; who is just beginning begins once more."""
+        self._assembly = assembly
+        self._parcel, prepared = self._next
+        self._census.retain(assembly.parts)
+        for hand in self._hands:
+            if hand.channel is None:
+                continue
+            if hand.channel is prepared.get(hand.number):
+                hand.channel.send({"kind": "commit"})
+            elif hand.process is not None:
+                hand.process.kill()
+
+    def abandon(self) -> None:
+        """Have the workers forget what they made."""
+        self._say({"kind": "abandon"})
+
+    # Stop
+
+    def drain(self) -> None:
+        """Let each response be the last one of its stream."""
+        self._draining = True
+        self._say({"kind": "drain"})
+
+    def leave(self) -> None:
+        """Let no worker accept any more; each tells how many streams it still has."""
+        for hand in self._hands:
+            hand.streams = 1  # nobody knows yet
+        self._say({"kind": "leave"})
+
+    async def cut(self) -> int:
+        """Cut all streams of the workers; return how many there were."""
+        loop = asyncio.get_running_loop()
+        answers = []
+        for hand in self._serving():
+            hand.cut = loop.create_future()
+            answers.append(hand.cut)
+        self._say({"kind": "cut"})
+        if not answers:
+            return 0
+        done, _ = await asyncio.wait(answers, timeout=_LEAVE)
+        return sum(future.result() for future in done)
+
+    async def close(self) -> None:
+        """End every worker; who does not end by itself is killed."""
+        self._ending = True
+        self._say({"kind": "end"})
+        processes = [hand.process for hand in self._hands if hand.process is not None]
+        for hand in self._hands:
+            if hand.again is not None:
+                hand.again.cancel()
+            if hand.stage is not _Stage.SERVING and hand.process is not None:
+                hand.process.kill()
+        until = monotonic() + _LEAVE
+        await asyncio.gather(*(asyncio.to_thread(_end, process, until) for process in processes), *self._burials)
+        for hand in self._hands:
+            if hand.counter is not None:
+                hand.counter.close()
+            if hand.channel is not None:
+                hand.channel.close()
+
+    # What they have counted
+
+    async def _gather(self, own: Gathered) -> Gathered:
+        loop = asyncio.get_running_loop()
+        asked = []
+        for hand in self._serving():
+            if hand.channel is None:
+                continue
+            if hand.counted is None or hand.counted.done():
+                hand.counted = loop.create_future()
+                hand.channel.send({"kind": "count"})
+            asked.append(hand.counted)
+        if asked:
+            await asyncio.wait(asked, timeout=_SCRAPE)
+        alive = [hand.tally for hand in self._hands if hand.channel is not None]
+        return self._census.sum(own, alive, [self._view(hand) for hand in self._hands])
+
+    def _view(self, hand: _Hand) -> WorkerView:
+        machine = hand.tally.machine
+        return WorkerView(
+            hand.number,
+            hand.stage is _Stage.SERVING,
+            hand.started,
+            machine.resident,
+            hand.cpu_before + machine.cpu,
+            machine.files,
+        )
+
+    def _serving(self) -> Iterator[_Hand]:
+        return (hand for hand in self._hands if hand.stage is _Stage.SERVING)
+
+    def _say(self, message: Message) -> None:
+        for hand in self._hands:
+            if hand.channel is not None:
+                hand.channel.send(message)
+
+    def _tell_processes(self) -> None:
+        """Let all know whose memory is ours."""
+        numbers = [os.getpid(), *(hand.process.pid for hand in self._hands if hand.process is not None)]
+        if self._cgroup is not None:
+            self._cgroup.count_as_ours(numbers)
+        self._say({"kind": "processes", "ids": numbers})
+
+    def _numbers(self, assembly: Assembly) -> dict[str, int]:
+        return {
+            name: self._desk.number(cast("WatchedKeeper", part.keeper))
+            for name, part in assembly.parts.items()
+            if part.keeper is not None
+        }
+
+    @staticmethod
+    def _sockets(assembly: Assembly) -> list[int]:
+        """Return the listening sockets in the order in which the definitions name their doors."""
+        listeners = [cast("HeldListener", assembly.listeners[door.key]) for door in doors(assembly.definitions)]
+        return [listener.held.fileno() for listener in listeners if listener.held is not None]
+
+
+def pause_after(ends: int) -> float:
+    """Return the seconds until a worker begins anew that ended so often without a long life. Pure."""
+    return min(_PAUSE_MAX, _PAUSE_MIN * 2.0 ** min(ends - 1, 20))
+
+
+def _settle(future: asyncio.Future[T] | None, outcome: T) -> None:
+    if future is not None and not future.done():
+        future.set_result(outcome)
+
+
+def _status(process: subprocess.Popen[bytes]) -> str:
+    status = process.wait()
+    return signal.Signals(-status).name if status < 0 else f"exit {status}"
+
+
+def _end(process: subprocess.Popen[bytes], until: float) -> None:
+    try:
+        process.wait(max(0.0, until - monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,64 @@
+"""What a main process with workers is made of, beside what every process is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, cast
+
+from proxy.runtime.assemble import Workshop
+from proxy.runtime.workers.crew import Crew
+from proxy.runtime.workers.desk import Desk
+from proxy.runtime.workers.held import HeldListener
+from proxy.tokens.watched import WatchedKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from proxy.definitions.models import Definitions
+    from proxy.runtime.assemble import Assembly
+    from proxy.runtime.cgroup import Cgroup
+
+
+class MainWorkshop(Workshop):
+    """Makes parts whose listeners accept nothing here and whose keepers are watched."""
+
+    keeper_class = WatchedKeeper
+    listener_class = HeldListener
+
+
+class Shared:
+    """What the start knows of the workers; `lock` is the file whose lock lets a process write to the log."""
+
+    workshop = MainWorkshop
+
+    def __init__(
+        self, definitions: Definitions, program: Sequence[str], environ: Mapping[str, str], cgroups: Path
+    ) -> None:
+        self._size = definitions.workers
+        self._program = tuple(program)
+        self._environ = environ
+        self._cgroups = cgroups
+        self.lock = _nameless_file()
+
+    def crew(self, workshop: Workshop, assembly: Assembly, cgroup: Cgroup | None) -> Crew:
+        """Return the crew, which has not begun."""
+        return Crew(
+            self._size,
+            self._program,
+            cast("MainWorkshop", workshop),
+            assembly,
+            Desk(),
+            environ=self._environ,
+            lock=self.lock,
+            cgroups=self._cgroups,
+            cgroup=cgroup,
+        )
+
+
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("log")
+    with tempfile.TemporaryFile() as file:  # not Linux
+        return os.dup(file.fileno())
