@@ -232,8 +232,9 @@ class Crew(Alone):
         if hand.counter is not None:
             hand.counter.close()
             hand.counter = None
-        for future, outcome in ((hand.answer, ()), (hand.counted, None), (hand.cut, 0)):
-            _settle(future, outcome)
+        _settle(hand.answer, ())
+        _settle(hand.counted, None)
+        _settle(hand.cut, 0)
         self._census.keep(hand.tally)
         hand.cpu_before += hand.tally.machine.cpu
         hand.tally = Tally()
