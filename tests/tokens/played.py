@@ -134,6 +134,8 @@ class Play:
     is the play that this one replaces.
     """
 
+    kind = Keeper
+
     def __init__(
         self,
         time=None,
@@ -175,7 +177,7 @@ class Play:
             pause=LIMITS.backoff.min,
             outlived=replica is not None,
         )
-        self.keeper = Keeper(
+        self.keeper = self.kind(
             of.name,
             issuer,
             self.policy,

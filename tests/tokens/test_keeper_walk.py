@@ -45,6 +45,8 @@ WHICH = st.integers(0, 1000)
 
 
 class Walk(RuleBasedStateMachine):
+    stage = Play
+
     @initialize(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 3), lifetime=LIFETIMES, warm=st.booleans())
     def begin(self, kind, seed, lifetime, warm):
         self.after = ExitStack()
@@ -66,7 +68,7 @@ class Walk(RuleBasedStateMachine):
 
     def new_play(self):
         """Another keeper, as at the start or after a reload; what the walk knows of the one before is forgotten."""
-        self.play = Play(self.time, seed=self.number, **KINDS[self.kind])
+        self.play = self.stage(self.time, seed=self.number, **KINDS[self.kind])
         self.keeper = self.play.keeper
         self.waiters = {}  # task -> until when it may wait
         self.issued = {}  # text of a token -> (monotonic, wall, lifetime) of the answer that brought it

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _READ: Final = 256 << 10
 # The kernel takes 253 files with one message (unix(7), SCM_MAX_FD).
 FILES_MAX: Final = 128
-_FILES_SPACE: Final = socket.CMSG_SPACE(FILES_MAX * array.array("i").itemsize)
 # Who does not read for so long that this is waiting will not read any more.
 _WAITING_MAX: Final = 64 << 20
 
@@ -39,13 +38,15 @@ def end_of(number: int) -> socket.socket:
 class Channel:
     """Sends and hears messages; `heard` gets each with its files, `lost` is called once, when the other side is gone.
 
-    Needs the loop from `start` on. Whoever takes the files of a message closes them.
+    Needs the loop from `start` on. As many as `files_max` files are taken at a time, which whoever gets them closes. A
+    message may have `largest` bytes.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, *, files_max: int, largest: int) -> None:
         end.setblocking(False)
         self._end = end
-        self._frames = Frames()
+        self._files_space = socket.CMSG_SPACE(files_max * array.array("i").itemsize) if files_max else 0
+        self._frames = Frames(largest)
         self._files: list[int] = []
         self._waiting: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._size = 0
@@ -124,7 +125,7 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            piece, ancillary, _, _ = self._end.recvmsg(_READ, _FILES_SPACE, socket.MSG_CMSG_CLOEXEC)
+            piece, ancillary, _, _ = self._end.recvmsg(_READ, self._files_space, socket.MSG_CMSG_CLOEXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

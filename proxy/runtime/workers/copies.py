@@ -133,8 +133,10 @@ class TokenCopy:
             if token is not None:
                 return token
             generation = await self._copies.wait(self._number)
-            if self._latest is not None and self._latest.generation >= generation:
-                return self._latest
+            latest = self._latest
+            # One that was refused here meanwhile, which the main process has not heard yet, is waited for once more.
+            if latest is not None and latest.generation == generation and not self._is_spent(latest):
+                return latest
 
     def refused(self, token: AccessToken, *, replayed: bool = False) -> Refused:
         """Take note that an upstream refused `token`; return what to do with the request."""
@@ -159,6 +161,9 @@ class TokenCopy:
             life, _ = step(life, event, at, self._policy, Demand(used=used))
         self._life, self._used = life, used
         self._look(at)
+
+    def _is_spent(self, token: AccessToken) -> bool:
+        return any(isinstance(event, RefusedUpstream) and event.token is token for _, event in self._unheard)
 
     def _take(self) -> AccessToken | None:
         at = self._moment()

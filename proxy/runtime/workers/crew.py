@@ -24,6 +24,7 @@ from proxy.runtime.workers.census import Census
 from proxy.runtime.workers.channel import Channel, pair
 from proxy.runtime.workers.counts import Tally
 from proxy.runtime.workers.desk import Counter
+from proxy.runtime.workers.frames import LARGEST_UP
 from proxy.runtime.workers.inherited import begun_with, environment
 from proxy.runtime.workers.parcel import packed_definitions
 
@@ -162,7 +163,7 @@ class Crew(Alone):
             return
         finally:
             theirs.close()
-        channel = hand.channel = Channel(ours)
+        channel = hand.channel = Channel(ours, files_max=0, largest=LARGEST_UP)
         channel.start(
             asyncio.get_running_loop(), partial(self._hear, hand, channel), partial(self._lost, hand, channel)
         )
@@ -407,6 +408,8 @@ def _settle(future: asyncio.Future[T] | None, outcome: T) -> None:
 
 def _status(process: subprocess.Popen[bytes]) -> str:
     status = process.wait()
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # process 1 of a container, where the kernel buries
+        return "unknown"
     return signal.Signals(-status).name if status < 0 else f"exit {status}"
 
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-# Definitions of 1,000 connections are some megabytes.
-LARGEST: Final = 256 << 20
+# Definitions of 1,000 connections are some megabytes; what a worker says is never so long.
+LARGEST_DOWN: Final = 256 << 20
+LARGEST_UP: Final = 4 << 20
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -27,9 +28,10 @@ def frame(message: Message) -> bytes:
 
 
 class Frames:
-    """Puts messages together from the pieces in which they come."""
+    """Puts messages together, of `largest` bytes at most, from the pieces in which they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = LARGEST_DOWN) -> None:
+        self._largest = largest
         self._bytes = bytearray()
 
     def feed(self, piece: bytes) -> Iterator[Message]:
@@ -37,7 +39,7 @@ class Frames:
         self._bytes += piece
         while len(self._bytes) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes)
-            if length > LARGEST:
+            if length > self._largest:
                 raise FrameError("too large")
             end = _LENGTH.size + length
             if len(self._bytes) < end:
@@ -46,7 +48,7 @@ class Frames:
             del self._bytes[:end]
             try:
                 message = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise FrameError("not JSON") from None
             if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
                 raise FrameError("no kind")

@@ -15,6 +15,7 @@ import structlog
 
 from proxy.clock import SystemClock
 from proxy.definitions.load import Loaded
+from proxy.errors import MachineError
 from proxy.exchange.pressure import Pressure
 from proxy.observe.logging import configure
 from proxy.observe.traces import spans
@@ -28,9 +29,10 @@ from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_
 from proxy.runtime.memory import MemoryWatch, give_back_heap
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.shares import share_of
-from proxy.runtime.workers.channel import Channel, end_of
+from proxy.runtime.workers.channel import FILES_MAX, Channel, end_of
 from proxy.runtime.workers.copies import Copies
 from proxy.runtime.workers.counts import Machine, messages
+from proxy.runtime.workers.frames import LARGEST_DOWN
 from proxy.runtime.workers.held import GivenListener, socket_of
 from proxy.runtime.workers.parcel import unpacked_definitions
 
@@ -92,11 +94,18 @@ class WorkerWorkshop(Workshop):
 
 
 def work(number: int) -> int:
-    """Serve, with the socket pair as file descriptor `number`; returns the exit status."""
+    """Serve, with the socket pair as file descriptor `number`; returns the exit status.
+
+    Raises `MachineError` where it is none.
+    """
+    try:
+        end = end_of(number)
+    except OSError as error:
+        raise MachineError("worker", f"file descriptor {number} is no socket: {error.strerror}") from error
     raise_descriptor_limit()
     keep_large_blocks()
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_work(Channel(end_of(number))))
+        runner.run(_work(Channel(end, files_max=FILES_MAX, largest=LARGEST_DOWN)))
     return 0
 
 
@@ -173,6 +182,7 @@ class Worker:
         self._assembly: Assembly = workshop.assemble(definitions, spread=0.0)
         self._leaving: list[Listener] = []
         self._decision: asyncio.Future[bool] | None = None
+        self._reloading = asyncio.Lock()
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -224,8 +234,9 @@ class Worker:
             case "count":
                 self._do("count", self._count)
             case "prepare":
-                files = self._channel.files()
-                self._do("reload", lambda: self._reload(message, files))
+                files, decision = self._channel.files(), asyncio.get_running_loop().create_future()
+                self._decision = decision
+                self._do("reload", lambda: self._reload(message, files, decision))
             case "commit" | "abandon":
                 if self._decision is not None and not self._decision.done():
                     self._decision.set_result(message["kind"] == "commit")
@@ -259,13 +270,21 @@ class Worker:
                 said = count
             await asyncio.sleep(_LOOK)
 
-    async def _reload(self, message: Message, files: list[int]) -> None:
-        definitions = unpacked_definitions(message["definitions"])
+    async def _reload(self, message: Message, files: list[int], decision: asyncio.Future[bool]) -> None:
+        async with self._reloading:  # one that nobody waits for any more may not have ended yet
+            await self._reload_once(message, files, decision)
+
+    async def _reload_once(self, message: Message, files: list[int], decision: asyncio.Future[bool]) -> None:
         numbers: dict[str, int] = message["keepers"]
-        self._workshop.provide(definitions, numbers, files)
-        decision = self._decision = asyncio.get_running_loop().create_future()
+
+        async def agree(_assembly: Assembly) -> tuple[str, ...]:
+            self._channel.send({"kind": "prepared", "reasons": []})
+            return () if await decision else ("abandoned: others could not",)
+
         try:
-            outcome = await reload(self._assembly, self._workshop, lambda: Loaded(definitions), agreed=self._agree)
+            definitions = await asyncio.to_thread(unpacked_definitions, message["definitions"])
+            self._workshop.provide(definitions, numbers, files)
+            outcome = await reload(self._assembly, self._workshop, lambda: Loaded(definitions), agreed=agree)
         except Exception:  # noqa: BLE001 a mistake of ours must not end what serves
             self._log.exception("reload_failed")
             outcome = Rejected(("internal_error: the log says why",))
@@ -277,11 +296,6 @@ class Worker:
                 self._channel.send({"kind": "prepared", "reasons": list(reasons)})
             case _:
                 pass
-
-    async def _agree(self, _assembly: Assembly) -> tuple[str, ...]:
-        self._channel.send({"kind": "prepared", "reasons": []})
-        decision = self._decision
-        return () if decision is not None and await decision else ("abandoned: not by all",)
 
     def _applied(self, outcome: Applied, numbers: set[int]) -> None:
         self._assembly = outcome.assembly

@@ -1,0 +1,132 @@
+"""What goes from the main process to a worker: whole, secrets still secrets, and of a closed set of classes."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from proxy.access_token import AccessToken
+from proxy.definitions.keys.signing_keys import SigningKey, shared_key
+from proxy.definitions.models import Connection, Definitions, IClient, Jwt, SecretFile, Tls, TokenExchange
+from proxy.definitions.settings import AuthorityFiles, Deny, FileStore, ForwardListener, Listeners, UnixBind
+from proxy.definitions.templates.placeholders import TemplateMap, compile_template
+from proxy.definitions.templates.urls import compile_url
+from proxy.oauth.failure import Failure, Outcome
+from proxy.runtime.workers.parcel import packed_definitions, packed_life, unpacked_definitions, unpacked_life
+from proxy.secret import Secret, Unprinted
+from proxy.tokens.lease import NEVER, Lease
+from proxy.tokens.pace import Pause
+from proxy.tokens.states import BackingOff, Cooldown, Flying, Life, Resting, Valid
+
+SECRET = Secret("canary-client-secret")
+
+
+def definitions(key: SigningKey | None = None) -> Definitions:
+    iclient = IClient(
+        name="acme",
+        grant_type="token_exchange",
+        client_auth="client_secret_basic",
+        client_id=compile_template("app-{{{connection.settings.region}}}"),
+        client_secret=SECRET,
+        token_url=compile_url('https://auth.example.com/token?x={{{timestamp "X"}}}'),
+        valid_domains=("auth.example.com",),
+        token_exchange=TokenExchange(subject_token=SecretFile(path=Path("/run/subject"))),
+        jwt=Jwt(algorithm="HS256", key=key, payload=TemplateMap((("iss", compile_template("me")), ("n", (1, None))))),
+    )
+    crm = Connection(
+        name="crm",
+        iclient=iclient,
+        base_url=compile_url("https://{{{connection.token.fields.host}}}/api"),
+        secrets=(("pin", Secret("canary-pin")),),
+        headers=(("X-Id", compile_template("{{{connection.settings.a}}}")), ("X-Gone", None)),
+        tls=Tls(ca="PEM", client_cert_ends=math.inf),
+    )
+    forward = ForwardListener(
+        bind=UnixBind(path="/run/proxy"),
+        deny=(Deny(network=ip_network("10.0.0.0/8")), Deny(network=ip_network("fd00::/8"), port=1)),
+        intercept=AuthorityFiles(cert=Path("a.pem"), key=Path("a.key"), keys=Secret("canary-seal")),
+    )
+    return Definitions(workers=3, listeners=Listeners(forward=forward), connections=(crm,))
+
+
+def travelled(parcel: object) -> object:
+    return json.loads(json.dumps(parcel))
+
+
+def test_definitions_arrive_as_they_were():
+    sent = definitions()
+
+    assert unpacked_definitions(travelled(packed_definitions(sent))) == sent
+
+
+def test_the_keys_of_a_store_do_not_leave_the_main_process():
+    sent = replace(definitions(), store=FileStore(Path("/var/grants"), Secret("canary-store-key")))
+
+    parcel = json.dumps(packed_definitions(sent))
+
+    assert "canary-store-key" not in parcel
+    assert unpacked_definitions(json.loads(parcel)) == definitions()
+
+
+def test_a_key_that_signs_does_not_leave_the_main_process_but_that_it_changed_is_seen():
+    one, other = (shared_key(Secret(f"canary-shared-{n}" * 3), base64=False) for n in (1, 2))
+
+    parcels = [json.dumps(packed_definitions(definitions(key))) for key in (one, one, other)]
+
+    assert all(isinstance(key.identity, Secret) and key.identity.reveal() not in parcels[0] for key in (one, other))
+    first, same, changed = (unpacked_definitions(json.loads(parcel)) for parcel in parcels)
+    assert first == same
+    assert first != changed
+    assert first.connections[0].iclient is not None
+    assert first.connections[0].iclient.jwt is not None
+    assert first.connections[0].iclient.jwt.key is not None
+    assert first.connections[0].iclient.jwt.key.shared is None
+
+
+def test_a_life_arrives_as_it_was_with_its_token():
+    fields = Unprinted(host="h.example.com", nested={"list": [1, {"deep": None}]})
+    token = AccessToken(Secret("canary-token"), 7, fields, {"realm": "1"})
+    sent = Life(
+        holding=Valid(Lease(token, 1.25, NEVER, NEVER, NEVER, replaces_refused=True)),
+        errand=Flying(Resting()),
+        cooldown=Cooldown(99.0, 2),
+        rejections=(1.0, 2.0),
+        generation=7,
+    )
+    life = unpacked_life(travelled(packed_life(sent)))
+
+    assert isinstance(life.holding, Valid)
+    arrived = life.holding.lease.token
+    assert (arrived.value, arrived.generation, arrived.fields, arrived.callback) == (
+        token.value, 7, fields, {"realm": "1"},
+    )  # fmt: skip
+    assert isinstance(arrived.fields, Unprinted)
+    assert replace(life, holding=sent.holding) == sent
+    assert "canary" not in repr(life)
+
+
+def test_a_failure_arrives_as_it_was():
+    pause = Pause(1.0, 2.0, 3.0)
+    sent = Life(errand=BackingOff(Failure(Outcome.TIMEOUT, "token_endpoint_timeout"), 2, pause, 0.5))
+
+    assert unpacked_life(travelled(packed_life(sent))) == sent
+
+
+@pytest.mark.parametrize("parcel", [{"class": "Popen", "is": []}, {"enum": "Signals", "is": 9}, {"class": "Life"}])
+def test_what_is_of_no_known_class_does_not_become_an_object(parcel: object):
+    try:
+        made: object = unpacked_life(parcel)
+    except KeyError:
+        made = None
+
+    assert made is None or made == parcel
+
+
+def test_what_does_not_belong_into_a_parcel_is_refused():
+    with pytest.raises(TypeError, match="does not go into a parcel"):
+        packed_life(Life(cooldown=object()))  # type: ignore[arg-type]
