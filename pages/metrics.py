@@ -29,11 +29,11 @@ What `/metrics` of the admin listener says, in the text format of Prometheus or 
 `connection` is the name of a connection, `-` where there is none; labels never come from requests, so their number is
 bounded by the definitions. A series that is known begins at 0. A histogram has `_bucket` (with `le`), `_count`, `_sum`.
 
-Metrics of connections that need no token, of stores and of certificates are there when such things are."""
+Metrics of tokens, of stores, of certificates and of [workers](../workers.md) are there when such things are."""
 _OWN: Final = "iclient_proxy_"
 # Values of these labels are a closed set that is worth reading; those of others come from definitions or are many.
 _LISTED: Final = {"state", "outcome", "operation", "peer"}
-# Beside the demo's connection: one that shows a certificate to both, and a store that nobody answers for.
+# Beside the demo's connection: one that shows a certificate to both, a store that nobody answers for, workers.
 _MORE: Final = """\
   certified:
     base_url: https://127.0.0.1:9
@@ -49,6 +49,7 @@ store:
   kind: redis
   url: redis://127.0.0.1:9
   key: {{env: STORE_KEY}}
+workers: 2
 """
 _STORE_KEY: Final = "A" * 43 + "="
 _NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -70,7 +70,7 @@ MISTAKES = [
     "grants",
     "client-auth",
     pytest.param("client-authentication", marks=case("T-401")),
-    "not-supported-yet",
+    "workers-out-of-range",
     "auth-errors",
     "auth-errors-of-bodies",
     "send-token-via",

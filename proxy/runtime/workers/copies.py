@@ -10,6 +10,7 @@ import asyncio
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from proxy.access_token import Refused
 from proxy.errors import TokenUnavailable
@@ -35,7 +36,8 @@ class Copies:
     def __init__(self, send: Callable[[Message], None], clock: Clock) -> None:
         self._send = send
         self._clock = clock
-        self._copies: dict[int, TokenCopy] = {}
+        # By whoever uses them: a request that waits still wants to know what comes of a keeper that was replaced.
+        self._copies: WeakValueDictionary[int, TokenCopy] = WeakValueDictionary()
         self._said = 0
         self._waits = 0
         self._waiting: dict[int, asyncio.Future[int | TokenUnavailable]] = {}
@@ -46,10 +48,6 @@ class Copies:
         if copy is None:
             copy = self._copies[number] = TokenCopy(self, number, policy, self._clock)
         return copy
-
-    def keep(self, numbers: set[int]) -> None:
-        """Hear of these keepers only; whoever still has another copy goes on with that, and is told when he asks."""
-        self._copies = {number: copy for number, copy in self._copies.items() if number in numbers}
 
     def hear(self, message: Message) -> None:
         """Take what the main process says about tokens."""

@@ -107,7 +107,7 @@ class Crew(Alone):
         self._own: list[list[object]] = []
         self._hands = [_Hand(number) for number in range(1, size + 1)]
         self._census = Census()
-        self._served = self._draining = self._ending = False
+        self._begun = self._draining = self._ending = False
         self._burials: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
         self.gather = self._gather
@@ -119,8 +119,8 @@ class Crew(Alone):
 
     @property
     def has_served(self) -> bool:
-        """Whether a worker has accepted streams, or may have."""
-        return self._served
+        """Whether the sockets are open for workers: there may be somebody in their queues."""
+        return self._begun
 
     @property
     def open_streams(self) -> int:
@@ -134,6 +134,7 @@ class Crew(Alone):
 
     async def start(self, assembly: Assembly) -> None:
         """Start every worker, and watch the keepers for them."""
+        self._begun = True
         self._numbers(assembly)
         self._parcel = packed_definitions(assembly.definitions)
         for hand in self._hands:
@@ -195,7 +196,6 @@ class Crew(Alone):
         match message["kind"]:
             case "serving":
                 hand.stage = _Stage.SERVING
-                self._served = True
                 self._log.info(
                     "worker",
                     number=hand.number,

@@ -184,6 +184,7 @@ class Worker:
         self._decision: asyncio.Future[bool] | None = None
         self._reloading = asyncio.Lock()
         self._ended = asyncio.Event()
+        self._left = False  # perhaps before it has begun
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
@@ -194,7 +195,7 @@ class Worker:
         memory = MemoryWatch(self._cgroup, workshop.surroundings, self._give_back) if self._cgroup is not None else None
         if memory is not None:
             memory.start()
-        for listener in self._assembly.listeners.values():
+        for listener in self._assembly.listeners.values() if not self._left else ():
             await listener.start()
         self._guard()
         gc.collect()
@@ -243,6 +244,7 @@ class Worker:
             case "drain":
                 self._workshop.surroundings.drain()
             case "leave":
+                self._left = True
                 for listener in self._listeners():
                     listener.stop_accepting()
                     listener.close_idle()
@@ -275,15 +277,13 @@ class Worker:
             await self._reload_once(message, files, decision)
 
     async def _reload_once(self, message: Message, files: list[int], decision: asyncio.Future[bool]) -> None:
-        numbers: dict[str, int] = message["keepers"]
-
         async def agree(_assembly: Assembly) -> tuple[str, ...]:
             self._channel.send({"kind": "prepared", "reasons": []})
             return () if await decision else ("abandoned: others could not",)
 
         try:
             definitions = await asyncio.to_thread(unpacked_definitions, message["definitions"])
-            self._workshop.provide(definitions, numbers, files)
+            self._workshop.provide(definitions, message["keepers"], files)
             outcome = await reload(self._assembly, self._workshop, lambda: Loaded(definitions), agreed=agree)
         except Exception:  # noqa: BLE001 a mistake of ours must not end what serves
             self._log.exception("reload_failed")
@@ -291,15 +291,14 @@ class Worker:
         self._workshop.forget_sockets()
         match outcome:
             case Applied():
-                self._applied(outcome, set(numbers.values()))
+                self._applied(outcome)
             case Rejected(reasons=reasons) if not decision.done():
                 self._channel.send({"kind": "prepared", "reasons": list(reasons)})
             case _:
                 pass
 
-    def _applied(self, outcome: Applied, numbers: set[int]) -> None:
+    def _applied(self, outcome: Applied) -> None:
         self._assembly = outcome.assembly
-        self._copies.keep(numbers)
         self._guard()
         for part in outcome.retired:
             part.retire_streams()
