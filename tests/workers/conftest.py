@@ -54,7 +54,7 @@ class Crew:
             found.setdefault(who, client)
             return len(found) == SIZE
 
-        await eventually("a stream to each worker", another)
+        await eventually("a stream to each worker", another, 60.0)
         return found
 
     async def worker_of(self, client: Client) -> str:
@@ -83,7 +83,7 @@ async def crew(tmp_path: Path) -> AsyncIterator[Play]:
             case = await stage.case("c0")
             after.push_async_callback(case.close)
             made = Crew(stage, case, tmp_path)
-            await eventually("all workers", made.is_ready)
+            await eventually("all workers", made.is_ready, 60.0)
             await made.process.until_logged("worker", SIZE, outcome="serving")
             return made
 

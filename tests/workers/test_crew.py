@@ -11,10 +11,12 @@ import pytest
 
 from tests.support.deadline import eventually
 from tests.support.scripts import OK_BODY, replies, response, unauthorized
-from tests.support.stage import SECRET
+from tests.support.stage import SECRET, Stage
 from tests.workers.conftest import SIZE, all_of, children, is_gone, kill, shown_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.client import Client
     from tests.support.upstream import Request
     from tests.workers.conftest import Crew, Play
@@ -130,7 +132,7 @@ async def test_a_worker_that_is_killed_loses_its_own_requests_only_comes_back_an
     during = await made.process.metric('requests_total{connection="c0",code="200"}')
     assert during >= before + 1
     await made.process.until_logged("worker", 2, outcome="serving", number=1)
-    await eventually("all workers", made.is_ready)
+    await eventually("all workers", made.is_ready, 60.0)
     for client in (await made.streams_of_all()).values():
         assert (await client.ask(made.case.request())).status == 200
     assert await made.process.metric('requests_total{connection="c0",code="200"}') >= during + SIZE
@@ -282,3 +284,50 @@ async def test_operators_renew_and_test_through_the_main_process(crew: Play):
     for client in streams.values():
         assert (await client.ask(made.case.request())).status == 200
         assert made.case.upstream.requests[-1].token == made.case.token(2)
+
+
+async def test_a_start_that_is_broken_off_waits_for_nobody_unless_somebody_has_called(tmp_path: Path):
+    for calls in (False, True):
+        stage = Stage({"c0": {}}, {"workers": SIZE, "shutdown": {"drain_delay": "60s"}})
+        await stage.start(tmp_path, serving=False)
+        case = await stage.case("c0")
+        await stage.process.until_listening("reverse")
+        client = await case.connect() if calls else None
+        stage.process.signal()
+        if client is not None:
+            await stage.process.until_logged("draining")
+            assert (await client.ask(case.request())).status == 200
+            stage.process.signal()
+
+        assert await stage.process.exit_status() == 0
+        await case.close()
+        await stage.close()
+
+
+async def test_a_request_that_waits_for_a_token_when_its_connection_changes_still_gets_it(crew: Play):
+    made = await crew()
+    gate = made.stage.tokens.held["c0"] = asyncio.Event()
+    client = await made.case.connect()
+    await client.send(made.case.request())
+    await made.stage.tokens.asked_by("c0", 1)
+    made.write(headers={"X-Told": "after"})
+    made.process.signal(signal.SIGHUP)
+    assert (await made.process.until_logged("reload"))["outcome"] == "applied"
+    gate.set()
+
+    assert (await client.response()).status == 200
+    assert made.case.upstream.requests[-1].values(b"x-told") == []
+
+
+async def test_lines_of_many_processes_are_whole(crew: Play):
+    made = await crew()
+    clients = [await made.case.connect() for _ in range(8)]
+
+    async def talk(client: Client) -> None:
+        for _ in range(100):
+            assert (await client.ask(made.case.request(target=b"/" + b"x" * 900))).status == 200
+
+    await all_of(*(talk(client) for client in clients))
+    await made.process.until_logged("exchange", 800, connection="c0")
+
+    assert all(line.startswith("{") and line.endswith("}") for line in made.process.lines)

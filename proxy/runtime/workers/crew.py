@@ -29,7 +29,7 @@ from proxy.runtime.workers.inherited import begun_with, environment
 from proxy.runtime.workers.parcel import packed_definitions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from proxy.runtime.assemble import Assembly
@@ -107,7 +107,7 @@ class Crew(Alone):
         self._own: list[list[object]] = []
         self._hands = [_Hand(number) for number in range(1, size + 1)]
         self._census = Census()
-        self._begun = self._draining = self._ending = False
+        self._served = self._draining = self._ending = False
         self._burials: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
         self.gather = self._gather
@@ -119,8 +119,9 @@ class Crew(Alone):
 
     @property
     def has_served(self) -> bool:
-        """Whether the sockets are open for workers: there may be somebody in their queues."""
-        return self._begun
+        """Whether a worker has accepted streams, or may have, or somebody waits for one that does."""
+        listeners = cast("Iterable[HeldListener]", self._assembly.listeners.values())
+        return self._served or any(listener.has_callers for listener in listeners)
 
     @property
     def open_streams(self) -> int:
@@ -134,7 +135,6 @@ class Crew(Alone):
 
     async def start(self, assembly: Assembly) -> None:
         """Start every worker, and watch the keepers for them."""
-        self._begun = True
         self._numbers(assembly)
         self._parcel = packed_definitions(assembly.definitions)
         for hand in self._hands:
@@ -196,6 +196,7 @@ class Crew(Alone):
         match message["kind"]:
             case "serving":
                 hand.stage = _Stage.SERVING
+                self._served = True
                 self._log.info(
                     "worker",
                     number=hand.number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
@@ -23,6 +24,15 @@ class HeldListener(Listener):
         self.held = sock
         self.at = bound_at(sock)
         return printable_address(sock)
+
+    @property
+    def has_callers(self) -> bool:
+        """Whether somebody waits in the queue."""
+        if self.held is None:
+            return False
+        looking = select.poll()
+        looking.register(self.held, select.POLLIN)
+        return bool(looking.poll(0))
 
     def stop_accepting(self) -> None:
         """Close the socket here; it is closed when the workers have done so, too."""
