@@ -28,8 +28,13 @@ SOCKETS = {
     "proxy/outbound/resolve.py": "asks the resolver for names",
     "proxy/outbound/token_endpoint.py": "token requests",
     "proxy/outbound/upstream.py": "options of a stream that is there",
+    "proxy/runtime/workers/channel.py": "the socket pair of the main process and a worker",
+    "proxy/runtime/workers/held.py": "listening sockets that are handed over",
 }
-PROCESSES = {"proxy/demo/process.py": "the demo starts the product itself"}
+PROCESSES = {
+    "proxy/demo/process.py": "the demo starts the product itself",
+    "proxy/runtime/workers/crew.py": "the main process starts its workers, which are the same program",
+}
 OPENERS = re.compile(
     r"(open_connection|create_connection|open_unix_connection|create_unix_connection|create_server|start_server|"
     r"create_unix_server|start_unix_server|create_datagram_endpoint|sock_connect)$"
@@ -90,7 +95,7 @@ def test_nothing_makes_code_or_objects_of_data():
     assert users(lambda path: imports(path) & NEVER_IMPORTED) == set()
 
 
-def test_no_shell_is_started_and_a_process_only_by_the_demo():
+def test_no_shell_is_started_and_a_process_only_by_those_that_are_named():
     shells = [
         f"{tree.name(path)}:{node.lineno}"
         for path in tree.modules()

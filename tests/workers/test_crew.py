@@ -240,7 +240,7 @@ async def test_workers_end_when_the_main_process_is_killed(crew: Play):
 
     await eventually("the end of all workers", lambda: all(is_gone(pid) for pid in pids))
 
-    await made.process.exit_status()
+    assert await made.process.exit_status() == -signal.SIGKILL
     made.process.listening.clear()  # it did not end well
 
 
