@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LEAN: Final = ("run", "health", "version", "worker")
+LEAN: Final = ("run", "health", "version")
+# What `run` starts; nobody else does.
+INNER: Final = ("worker",)
 # Verbs that read no definitions and no secret; all others are hardened first.
 HARMLESS: Final = frozenset({"completion", "health", "providers", "schema", "version"})
 # What shells make of a process that SIGINT ended.
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from proxy.cli.hardening import harden
 
             harden()
-        if arguments and arguments[0] in LEAN:
+        if arguments and arguments[0] in (*LEAN, *INNER):
             lean = cast("Callable[[Sequence[str]], int]", import_module(f"proxy.cli.{arguments[0]}").main)
             return lean(arguments[1:])
         from proxy.cli.verbs import call
