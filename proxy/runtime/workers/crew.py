@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess  # nosec B404
+import subprocess  # nosec B404 # a worker is this very program, without a shell
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -151,8 +151,7 @@ class Crew(Alone):
         hand.started += 1
         hand.stage = _Stage.STARTING
         try:
-            # The program is this one, its arguments are ours.
-            hand.process = subprocess.Popen(  # noqa: S603  # nosec B603
+            hand.process = subprocess.Popen(  # noqa: S603 this very program, our own arguments  # nosec B603
                 [*self._program, "worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=environment(os.environ),
