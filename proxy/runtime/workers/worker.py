@@ -257,6 +257,7 @@ class Worker:
                 self.end()
 
     async def _count(self) -> None:
+        self._workshop.surroundings.count()
         parts = self._assembly.parts.values()
         counters = [self._workshop.surroundings.unmatched, *(part.plan.counters for part in parts)]
         for message in messages(self._workshop.surroundings.counters, counters, self._machine()):
