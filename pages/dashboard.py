@@ -285,6 +285,38 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             ),
         ),
     ),
+    (
+        "Workers, where there are several",
+        (
+            Panel(
+                "Workers that serve",
+                "And how often one was begun anew.",
+                (
+                    (f"sum by (instance) (iclient_proxy_worker_up{{{_CHOSEN}}})", "{{instance}} serving"),
+                    (
+                        f"sum by (instance) (increase(iclient_proxy_worker_starts_total{{{_CHOSEN}}}[5m]))",
+                        "{{instance}} begun anew",
+                    ),
+                ),
+            ),
+            Panel(
+                "CPU of workers",
+                "Cores in use.",
+                ((_rate("worker_cpu_seconds_total", _CHOSEN, "instance, worker"), "{{instance}} {{worker}}"),),
+            ),
+            Panel(
+                "Resident memory of workers",
+                "",
+                ((f"iclient_proxy_worker_resident_memory_bytes{{{_CHOSEN}}}", "{{instance}} {{worker}}"),),
+                unit="bytes",
+            ),
+            Panel(
+                "File descriptors of workers",
+                "",
+                ((f"iclient_proxy_worker_open_fds{{{_CHOSEN}}}", "{{instance}} {{worker}}"),),
+            ),
+        ),
+    ),
 )
 
 

@@ -47,7 +47,7 @@ API_SERVER: Final = "KUBERNETES_SERVICE_HOST"
 # Variables that are secrets whether definitions name them or not.
 _KEYS: Final = (KEY, "ICLIENT_PROXY_ADMIN_TOKEN")
 # Where OpenTelemetry's SDK, and nothing else, looks for the credential of the collector.
-HEADERS: Final = ("OTEL_EXPORTER_OTLPHEADERS", "OTEL_EXPORTER_OTLP_TRACESHEADERS")
+HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
 
 def run(paths: Sequence[Path], cgroups: Path = ROOT, program: Sequence[str] = ()) -> int:

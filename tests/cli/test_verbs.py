@@ -91,7 +91,7 @@ async def test_what_an_orchestrator_calls_often_imports_the_standard_library_onl
 
 async def test_the_proxy_itself_runs_without_a_terminal_library(tmp_path):
     code = (
-        "import sys; from proxy.cli.main import main; import proxy.cli.run; proxy.cli.run._import_structlog_alone(); "
+        "import sys; from proxy.cli.main import main; import proxy.cli.run; proxy.cli.run.import_structlog_alone(); "
         "import proxy.runtime.run; print(*sys.modules)"
     )
 

@@ -62,7 +62,7 @@ async def test_every_query_of_the_dashboard_finds_series(tmp_path: Path):
     async with redis_server() as redis:
         stage = Stage(
             {"crm": {"tls": {"client_cert": "cert.pem", "client_key": "key.pem"}}},
-            {"store": {"kind": "redis", "url": redis.url, "key": KEY}, "allow_inline_secrets": True},
+            {"workers": 2, "store": {"kind": "redis", "url": redis.url, "key": KEY}, "allow_inline_secrets": True},
         )
         await stage.start(tmp_path)
         try:

@@ -250,7 +250,7 @@ def test_of_secrets_that_are_gone_no_reference_is_left():
         held = Secret(f"token-number-{number}-of-many")
         redact(b"nothing in particular")
 
-    assert references() - before < 80
+    assert references() - before < 200  # of 2,600
     assert redact(stays.reveal().encode() + held.reveal().encode()) == b"******"
 
 
