@@ -20,19 +20,23 @@ _HELD_UP: Final = 0.005
 # that, but no longer than a second in all.
 LAST_LOOK: Final = 0.02
 _MOST: Final = 1.0
+# A process that gets little of a processor may spend all that time in one turn of the loop. So many turns lie between
+# a stream that is readable and what its answer changes: it is read, decrypted, put together, and a task goes on.
+_TURNS: Final = 8
 
 
 class PatientTimer:
     """Calls `over` after so many seconds; where the loop stood still, once it has caught up. Belongs to `loop`."""
 
-    __slots__ = ("_due", "_ends", "_handle", "_loop", "_over")
+    __slots__ = ("_due", "_ends", "_handle", "_loop", "_over", "_turns")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, over: Callable[[], object]) -> None:
         self._loop = loop
         self._over = over
         self._due = loop.time() + seconds
         self._ends = math.inf
-        self._handle = loop.call_later(seconds, self._look)
+        self._turns = _TURNS
+        self._handle: asyncio.Handle = loop.call_later(seconds, self._look)
 
     def cancel(self) -> None:
         """Do not call."""
@@ -40,12 +44,22 @@ class PatientTimer:
 
     def _look(self) -> None:
         now = self._loop.time()
-        if now - self._due <= _HELD_UP or now >= self._ends:
+        late = now - self._due > _HELD_UP
+        if late and now < self._ends:
+            self._ends = min(self._ends, now + _MOST)
+            self._due = now + LAST_LOOK
+            self._handle = self._loop.call_later(LAST_LOOK, self._look)
+        elif math.isinf(self._ends):
             self._over()
-            return
-        self._ends = min(self._ends, now + _MOST)
-        self._due = now + LAST_LOOK
-        self._handle = self._loop.call_later(LAST_LOOK, self._look)
+        else:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._turns -= 1
+        if self._turns:
+            self._handle = self._loop.call_soon(self._turn)
+        else:
+            self._over()
 
 
 class Patience:
