@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import machine, profile, report
+from bench.choice import chosen
 from bench.measure import Bench
 from bench.peers import PEERS, Place, install, ready_peers
 from bench.rows import NAMES, QUICK
@@ -95,19 +96,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(words)
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 2)
-    options.only = _chosen(parser, options.only, NAMES, QUICK if options.quick else NAMES)
-    options.peers = _chosen(parser, options.peers, PEERS, _QUICK_PEERS if options.quick else PEERS)
+    options.only = chosen(parser, options.only, NAMES, QUICK if options.quick else NAMES)
+    options.peers = chosen(parser, options.peers, PEERS, _QUICK_PEERS if options.quick else PEERS)
     return options
-
-
-def _chosen(
-    parser: argparse.ArgumentParser, text: str | None, known: Sequence[str], default: Sequence[str]
-) -> list[str]:
-    chosen = text.split(",") if text else list(default)
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)} (known: {', '.join(known)})")
-    return chosen
 
 
 if __name__ == "__main__":

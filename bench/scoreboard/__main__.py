@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import machine
+from bench.choice import chosen
 from bench.peers import ROOT, install
 from bench.scoreboard import contestants, page, trials
 from bench.scoreboard.application import Application
@@ -100,17 +101,9 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tools", type=Path, default=_TOOLS, help="environment with the peers from PyPI")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the product (default: this one)")
     options = parser.parse_args(words)
-    options.peers = _chosen(parser, options.peers, contestants.NAMES)
-    options.rows = _chosen(parser, options.rows, trials.NAMES)
+    options.peers = chosen(parser, options.peers, contestants.NAMES, contestants.NAMES)
+    options.rows = chosen(parser, options.rows, trials.NAMES, trials.NAMES)
     return options
-
-
-def _chosen(parser: argparse.ArgumentParser, text: str | None, known: Sequence[str]) -> list[str]:
-    chosen = text.split(",") if text else list(known)
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)} (known: {', '.join(known)})")
-    return chosen
 
 
 if __name__ == "__main__":

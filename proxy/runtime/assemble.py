@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,7 +17,7 @@ from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
 from proxy.exchange.flow import Exchange
 from proxy.exchange.in_chunks import InChunks, TracedInChunks
 from proxy.exchange.inspection import Bounds
-from proxy.exchange.plan import Passage, Plan, TokenSource, TokenVerdicts
+from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.exchange.replay import ReplayMemory
 from proxy.exchange.route import RouteTable
@@ -41,6 +40,7 @@ from proxy.outbound.tls import client_context
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import keeper_for
 from proxy.runtime.lag import LagWatch
+from proxy.runtime.parts import Assembly, Part
 from proxy.runtime.shares import replay_memory, stream_limits_of, told
 from proxy.runtime.stores import Stores
 from proxy.tokens.discovery import Discoveries
@@ -64,51 +64,11 @@ if TYPE_CHECKING:
     from proxy.inbound.rules import Rules
     from proxy.outbound.dial import Way
     from proxy.outbound.resolve import Resolver as NameResolver
-    from proxy.runtime.doors import Door, Key
+    from proxy.runtime.doors import Door
+    from proxy.runtime.parts import Tokens
 
 NO_CONNECTION: Final = "-"
 _TUNNEL_CONNECT: Final = Timeouts().connect
-
-
-class Tokens(TokenSource, TokenVerdicts, Protocol):
-    """Whoever hands out tokens and hears what becomes of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One connection's parts; `keeper` is None where no token is needed.
-
-    `plan` and `pools` are for its route, `claim` for the hosts that it claims on the forward listener.
-    """
-
-    connection: Connection
-    plan: Plan
-    pools: OriginPools
-    claim: Claim
-    keeper: Keeper | None
-
-    def retire_streams(self) -> None:
-        """The connection is no more: what is under way is still served."""
-        self.pools.retire()
-        self.claim.plans.retire()
-
-    async def close_streams(self) -> None:
-        """Close what rests and stop dialling."""
-        await self.pools.close()
-        await self.claim.plans.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Assembly:
-    """What serves one set of definitions: parts by connection, listeners by door, in the order written.
-
-    `authority` is the certificate (PEM) that clients of interception have to trust, None where there is none.
-    """
-
-    definitions: Definitions
-    parts: Mapping[str, Part]
-    listeners: Mapping[Key, Listener]
-    authority: str | None
 
 
 class Workshop:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from proxy.definitions.models import IClient
-    from proxy.runtime.assemble import Part
+    from proxy.runtime.parts import Part
     from proxy.tokens.keeper import Keeper
 
 _MESSAGES: Final = {

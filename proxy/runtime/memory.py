@@ -13,9 +13,11 @@ from proxy.exchange.pressure import FULL, Pressure, pressure_after
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from proxy.exchange.surroundings import Surroundings
+    from proxy.inbound.listener import Listener
+    from proxy.outbound.pool import Pool
     from proxy.runtime.cgroup import Cgroup
 
 # Seconds from one giving back to the next while memory is short, and so many times as long as it took: 3 ms in a small
@@ -125,7 +127,17 @@ def next_look(used: int, limit: int) -> float:
     return min(SELDOM, max(_OFTEN, (limit * FULL - used) / _FASTEST))
 
 
-def give_back_heap() -> None:
+def give_back(pressure: Pressure, listeners: Iterable[Listener], pools: Iterable[Pool]) -> None:
+    """Free what nobody needs now; when memory is full that is every stream at rest, since none gets a request."""
+    if pressure is Pressure.FULL:
+        for listener in listeners:
+            listener.close_idle()
+        for pool in tuple(pools):  # one without streams may leave
+            pool.close_idle()
+    _give_back_heap()
+
+
+def _give_back_heap() -> None:
     """Return to the kernel what is free in the heap.
 
     Cycles that the lazy collector left are freed first. glibc keeps up to 32 MiB for large reads (`run`), and pages

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.definitions.models import Connection
     from proxy.exchange.surroundings import Surroundings
     from proxy.histogram import Histogram
-    from proxy.runtime.assemble import Part
+    from proxy.runtime.parts import Part
     from proxy.runtime.stores import Stores
     from proxy.tokens.counters import TokenCounters
     from proxy.tokens.snapshot import Snapshot

@@ -1,4 +1,4 @@
-"""Whom a proxy has to tell what it does: with `workers: 1` there is nobody."""
+"""The other processes of a proxy, whom it tells what it does: with `workers: 1` there are none, and nothing is done."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from proxy.observe.collectors import Gathered
-    from proxy.runtime.assemble import Assembly
+    from proxy.runtime.parts import Assembly
 
 
-class Alone:
-    """A process that serves by itself."""
+class Others:
+    """No others: `workers.supervisor` has the ones of `workers: N`."""
 
     # Adds what others have counted to what this process has; None: that is all.
     gather: Callable[[Gathered], Awaitable[Gathered]] | None = None

@@ -16,7 +16,7 @@ from proxy.wire.request import HeadLimits
 if TYPE_CHECKING:
     from proxy.exchange.stream import TunnelEnd
     from proxy.exchange.surroundings import Surroundings
-    from proxy.runtime.assemble import Part
+    from proxy.runtime.parts import Part
 
 # Whoever pressed the button waits for it; `iclient-proxy ping` gives up after 30 s.
 _SECONDS: Final = 25.0

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.errors import DefinitionsError, MachineError
-from proxy.runtime.assemble import Assembly
 from proxy.runtime.changes import changes
 from proxy.runtime.doors import doors
 from proxy.runtime.keepers import PREFETCH
+from proxy.runtime.parts import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from proxy.definitions.load import Loaded
     from proxy.errors import Fault
     from proxy.inbound.listener import Listener
-    from proxy.runtime.assemble import Part, Workshop
+    from proxy.runtime.assemble import Workshop
     from proxy.runtime.changes import Changes
     from proxy.runtime.doors import Key
+    from proxy.runtime.parts import Part
 
 _SWITCH: Final = 0.0002  # seconds: less than a request takes, and some hundred times what a switch costs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import signal
@@ -23,7 +22,7 @@ from proxy.outbound.resolve import Resolver
 from proxy.runtime.assemble import Workshop
 from proxy.runtime.cgroup import ROOT, open_cgroup
 from proxy.runtime.environment import Environment, forget
-from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_limit
+from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_limit, settle_heap
 from proxy.runtime.service import Service
 from proxy.runtime.stores import forgotten, open_stores
 from proxy.runtime.watch import Watch
@@ -150,8 +149,8 @@ async def _serve(
         memory_limit=cgroup.limit() if cgroup is not None else None,
     )
     assembly = workshop.assemble(loaded.definitions, spread=max(_SPREAD_MIN, _SPREAD - _age()))
-    crew = shared.crew(workshop, assembly, cgroup) if shared is not None else None
-    service = Service(workshop, assembly, read, clock, watch, cgroup, lambda: logs.sink.dropped, crew)
+    supervisor = shared.supervisor(workshop, assembly, cgroup) if shared is not None else None
+    service = Service(workshop, assembly, read, clock, watch, cgroup, lambda: logs.sink.dropped, supervisor)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
@@ -168,8 +167,5 @@ async def _serve(
     if hung_up:
         service.reload()
     await service.start()
-    # What lives until the end is not worth looking at again; a request makes few cycles, so the collector may be lazy.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    settle_heap()
     await service.run()

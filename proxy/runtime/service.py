@@ -14,15 +14,14 @@ import structlog
 from proxy.admin.health import Health
 from proxy.definitions.binds import bind_text
 from proxy.definitions.settings import seen_from_here
-from proxy.exchange.pressure import Pressure
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.oauth.redirect import admin_base
 from proxy.observe.collectors import LastReload, Metrics
 from proxy.observe.redact import Redactor
 from proxy.runtime.authorizations import BrowserAuthorizations
-from proxy.runtime.memory import MemoryWatch, give_back_heap
+from proxy.runtime.memory import MemoryWatch, give_back
 from proxy.runtime.operations import RunningProxy
-from proxy.runtime.others import Alone
+from proxy.runtime.others import Others
 from proxy.runtime.reload import Applied, Rejected, reload, tell
 from proxy.runtime.shares import admin_streams
 from proxy.runtime.turns import Turns
@@ -35,9 +34,11 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.definitions.load import Loaded
     from proxy.definitions.settings import AdminListener
+    from proxy.exchange.pressure import Pressure
     from proxy.inbound.listener import Listener
-    from proxy.runtime.assemble import Assembly, Part, Workshop
+    from proxy.runtime.assemble import Workshop
     from proxy.runtime.cgroup import Cgroup
+    from proxy.runtime.parts import Assembly, Part
     from proxy.runtime.watch import Watch
     from proxy.tokens.keeper import Keeper
 
@@ -67,9 +68,9 @@ class Service:
         watch: Watch,
         cgroup: Cgroup | None = None,
         lines_dropped: Callable[[], int] = lambda: 0,
-        others: Alone | None = None,
+        others: Others | None = None,
     ) -> None:
-        self._others = others if others is not None else Alone()
+        self._others = others if others is not None else Others()
         self._workshop = workshop
         self._assembly = assembly
         self._read = read
@@ -204,13 +205,7 @@ class Service:
             await self._opened.aclose()
 
     def _give_back(self, pressure: Pressure) -> None:
-        """Free what nobody needs now; when memory is full that is every stream at rest, since none gets a request."""
-        if pressure is Pressure.FULL:
-            for listener in self._listeners():
-                listener.close_idle()
-            for pool in self._workshop.stream_limit.pools[:]:
-                pool.close_idle()
-        give_back_heap()
+        give_back(pressure, self._listeners(), self._workshop.stream_limit.pools)
 
     def _heard(self, name: str) -> None:
         """Look at the store: another replica has saved something for that connection, or the server is back."""

@@ -301,6 +301,16 @@ cdef list _listed(_Lines* lines):
     return found
 
 
+cdef object _fields(_Lines* lines, dict known, object made_of):
+    """What these lines come to, or None where only the pure module may say so for the first time."""
+    cdef PyObject* found
+    if lines.total <= _key_max:
+        found = PyDict_GetItem(known, _joined(lines))
+        if found is not NULL:
+            return <object>found
+    return None if lines.delicate else made_of(_listed(lines))
+
+
 cdef bytes _GET = b"GET"
 cdef bytes _POST = b"POST"
 cdef dict _known_requests = MEMO_OF_REQUESTS
@@ -310,25 +320,22 @@ cdef Py_ssize_t _key_max = MEMO_KEY_MAX
 
 def parse_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """As `request.parse_request`."""
-    global _limits_of_requests
-    if limits is not _limits_of_requests:
-        _limits_of_requests = None  # nothing, should one of them be missing
-        _take_apart(limits, &_for_requests)
-        _limits_of_requests = limits
-    head = _request_head(buffer, searched)
+    head = _request_head(buffer, limits, searched)
     return _pure_request(buffer, limits, searched) if head is None else head
 
 
 def scan_request(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """The head alone, or None where this module leaves it to `request`."""
-    global _limits_of_requests
-    _limits_of_requests = None
-    _take_apart(limits, &_for_requests)
-    return _request_head(buffer, searched)
+    return _request_head(buffer, limits, searched)
 
 
-cdef object _request_head(bytes buffer, Py_ssize_t searched):
+cdef object _request_head(bytes buffer, object limits, Py_ssize_t searched):
     """Return the head, or None where anything is in doubt."""
+    global _limits_of_requests
+    if limits is not _limits_of_requests:
+        _limits_of_requests = None  # nothing, should one of them be missing
+        _take_apart(limits, &_for_requests)
+        _limits_of_requests = limits
     cdef Bytes start = <Bytes>PyBytes_AS_STRING(buffer)
     cdef Bytes at = start
     cdef Bytes target_at
@@ -336,8 +343,7 @@ cdef object _request_head(bytes buffer, Py_ssize_t searched):
     cdef unsigned int seen
     cdef Py_ssize_t end, method_size, target_size, lines_at
     cdef int version
-    cdef PyObject* known
-    cdef bytes method, key
+    cdef bytes method
     if searched > 3 and buffer.find(b"\r\n\r\n", searched - 3) < 0:
         return None
     while _classes[at[0]] & _NAME:
@@ -389,16 +395,9 @@ cdef object _request_head(bytes buffer, Py_ssize_t searched):
         return None
     if (version == 1 and not seen & (1 << _HOST)) or (version == 0 and seen & (1 << _CODING)):
         return None
-    fields = None
-    if lines.total <= _key_max:
-        key = _joined(&lines)
-        known = PyDict_GetItem(_known_requests, key)
-        if known is not NULL:
-            fields = <object>known
+    fields = _fields(&lines, _known_requests, fields_of_request)
     if fields is None:
-        if lines.delicate:
-            return None
-        fields = fields_of_request(_listed(&lines))
+        return None
     # As `RequestHead.__init__` does; to call it costs twice as much as all of its assignments.
     head = PyType_GenericNew(<PyTypeObject*>RequestHead, NULL, NULL)
     head.method = method
@@ -428,33 +427,28 @@ cdef inline bint _begins(Bytes at, const char* word) noexcept nogil:
 
 def parse_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """As `response.parse_response`."""
-    global _limits_of_responses
-    if limits is not _limits_of_responses:
-        _limits_of_responses = None  # nothing, should one of them be missing
-        _take_apart(limits, &_for_responses)
-        _limits_of_responses = limits
-    head = _response_head(buffer, searched)
+    head = _response_head(buffer, limits, searched)
     return _pure_response(buffer, limits, searched) if head is None else head
 
 
 def scan_response(bytes buffer not None, object limits, Py_ssize_t searched=0):
     """The head alone, or None where this module leaves it to `response`."""
-    global _limits_of_responses
-    _limits_of_responses = None
-    _take_apart(limits, &_for_responses)
-    return _response_head(buffer, searched)
+    return _response_head(buffer, limits, searched)
 
 
-cdef object _response_head(bytes buffer, Py_ssize_t searched):
+cdef object _response_head(bytes buffer, object limits, Py_ssize_t searched):
     """Return the head, or None where anything is in doubt."""
+    global _limits_of_responses
+    if limits is not _limits_of_responses:
+        _limits_of_responses = None  # nothing, should one of them be missing
+        _take_apart(limits, &_for_responses)
+        _limits_of_responses = limits
     cdef Bytes start = <Bytes>PyBytes_AS_STRING(buffer)
     cdef Bytes at = start
     cdef _Lines lines
     cdef unsigned int seen
     cdef Py_ssize_t end, lines_at
     cdef int version, status
-    cdef PyObject* known
-    cdef bytes key
     if searched > 3 and buffer.find(b"\r\n\r\n", searched - 3) < 0:
         return None
     if not _begins(at, b"HTTP/1."):
@@ -483,16 +477,9 @@ cdef object _response_head(bytes buffer, Py_ssize_t searched):
         return None
     if version == 0 and seen & (1 << _CODING):
         return None
-    fields = None
-    if lines.total <= _key_max:
-        key = _joined(&lines)
-        known = PyDict_GetItem(_known_responses, key)
-        if known is not NULL:
-            fields = <object>known
+    fields = _fields(&lines, _known_responses, fields_of_response)
     if fields is None:
-        if lines.delicate:
-            return None
-        fields = fields_of_response(_listed(&lines))
+        return None
     head = PyType_GenericNew(<PyTypeObject*>ResponseHead, NULL, NULL)
     head.status = status
     head.version = version

@@ -27,8 +27,9 @@ from proxy.exchange.plan import Plan
 from proxy.exchange.record import ConnectionCounters
 from proxy.outbound.resolve import Resolver
 from proxy.problem import PROBLEMS
-from proxy.runtime.assemble import Part, Workshop
+from proxy.runtime.assemble import Workshop
 from proxy.runtime.doors import doors
+from proxy.runtime.parts import Part
 from proxy.secret import Secret
 from tests.support.client import Client
 from tests.support.deadline import awaiting, eventually

@@ -31,7 +31,7 @@ REVEALING = {
     "proxy/observe/redact.py": "finished log lines are searched for every secret that is alive",
     "proxy/outbound/egress.py": "the credential of the egress proxy goes to it",
     "proxy/outbound/tls.py": "the client's private key goes into the TLS library",
-    "proxy/runtime/workers/parcel.py": "definitions and tokens go to a worker, through a socket pair of two processes",
+    "proxy/runtime/workers/codec.py": "definitions and tokens go to a worker, through a socket pair of two processes",
     "proxy/sealing.py": "the keys that seal are handed to the cipher",
     "proxy/tokens/authorizations.py": "the session of a browser is compared with that of the authorization",
     "proxy/tokens/store/redis_streams.py": "the password of the store goes to its server",

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.process import Process
 
-    Play = Callable[..., Awaitable["Crew"]]
+    Play = Callable[..., Awaitable["WithWorkers"]]
 
 SIZE = 2
 
 
-class Crew:
+class WithWorkers:
     """A proxy with workers, one connection and the file that its operator edits."""
 
     def __init__(self, stage: Stage, case: Case, folder: Path) -> None:
@@ -72,17 +72,17 @@ class Crew:
 
 
 @pytest_asyncio.fixture
-async def crew(tmp_path: Path) -> AsyncIterator[Play]:
+async def play(tmp_path: Path) -> AsyncIterator[Play]:
     """Start the product with workers and these settings; everything is closed after the test."""
     async with AsyncExitStack() as after:
 
-        async def start(connection: dict[str, Any] | None = None, **settings: Any) -> Crew:
+        async def start(connection: dict[str, Any] | None = None, **settings: Any) -> WithWorkers:
             stage = Stage({"c0": connection or {}}, {"workers": SIZE, **settings})
             await stage.start(tmp_path)
             after.push_async_callback(stage.close)
             case = await stage.case("c0")
             after.push_async_callback(case.close)
-            made = Crew(stage, case, tmp_path)
+            made = WithWorkers(stage, case, tmp_path)
             await eventually("all workers", made.is_ready, 60.0)
             await made.process.until_logged("worker", SIZE, outcome="serving")
             return made

@@ -7,9 +7,9 @@ from proxy.clock import SystemClock
 from proxy.definitions.models import IClient
 from proxy.definitions.settings import Limits
 from proxy.runtime.keepers import policy_of
+from proxy.runtime.workers.codec import packed_life
 from proxy.runtime.workers.copies import Copies
 from proxy.runtime.workers.frames import Message
-from proxy.runtime.workers.parcel import packed_life
 from proxy.secret import Secret
 from proxy.tokens.lease import NEVER, Lease
 from proxy.tokens.states import Life, Valid
@@ -18,8 +18,8 @@ from proxy.tokens.states import Life, Valid
 def life(generation: int) -> Message:
     token = AccessToken(Secret(f"token-{generation}"), generation)
     held = Valid(Lease(token, 0.0, NEVER, NEVER, NEVER, replaces_refused=False))
-    parcel = packed_life(Life(holding=held, generation=generation))
-    return {"kind": "life", "keeper": 1, "life": parcel, "used": True}
+    packed = packed_life(Life(holding=held, generation=generation))
+    return {"kind": "life", "keeper": 1, "life": packed, "used": True}
 
 
 def test_a_life_in_which_the_refusal_is_not_known_yet_does_not_bring_a_spent_token_back():

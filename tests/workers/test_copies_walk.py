@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from proxy.runtime.workers.copies import Copies
-from proxy.runtime.workers.desk import Counter, Desk
+from proxy.runtime.workers.publisher import Publisher, Subscriber
 from proxy.tokens.watched import WatchedKeeper
 from tests.tokens.played import Play
 from tests.tokens.test_keeper_walk import WALKS, Walk
@@ -39,12 +39,12 @@ class FromAWorker:
     def __init__(self, keeper, policy, time):
         self.original = keeper
         down, up = Way(time.loop), Way(time.loop)
-        self._desk = Desk()
-        self._counter = Counter(self._desk, down.send)
+        self._publisher = Publisher()
+        self._subscriber = Subscriber(self._publisher, down.send)
         copies = Copies(up.send, time)
-        down.arrive, up.arrive = copies.hear, self._counter.hear
-        self.copy = copies.of(self._desk.number(keeper), policy)
-        self._desk.tell_all(self._counter)
+        down.arrive, up.arrive = copies.hear, self._subscriber.hear
+        self.copy = copies.of(self._publisher.number(keeper), policy)
+        self._publisher.tell_all(self._subscriber)
 
     def __getattr__(self, name):
         return getattr(self.original, name)

@@ -8,9 +8,9 @@ from proxy.definitions.settings import Limits
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.observe.collectors import Gathered, Watched
 from proxy.runtime.shares import share_of
-from proxy.runtime.workers.census import Census
 from proxy.runtime.workers.counts import Machine, Tally, messages
-from proxy.runtime.workers.crew import pause_after
+from proxy.runtime.workers.supervisor import pause_after
+from proxy.runtime.workers.totals import Totals
 
 
 def counted(requests: int, *, names: int = 1) -> Tally:
@@ -37,7 +37,7 @@ def own(*names: str) -> Gathered:
 
 
 def test_what_all_have_counted_is_the_sum():
-    found = Census().sum(own("c0"), [counted(3), counted(4)], ())
+    found = Totals().sum(own("c0"), [counted(3), counted(4)], ())
 
     [crm] = found.watched
     assert crm.counters.requests == {200: 8}
@@ -53,11 +53,11 @@ def test_what_all_have_counted_is_the_sum():
 
 
 def test_what_a_worker_that_ended_had_counted_stays_and_what_it_had_open_does_not():
-    census = Census()
-    census.keep(counted(5))
+    totals = Totals()
+    totals.keep(counted(5))
 
     for alive, requests in (([], 6), ([counted(1)], 7)):
-        found = census.sum(own("c0"), alive, ())
+        found = totals.sum(own("c0"), alive, ())
         assert found.watched[0].counters.requests == {200: requests}
         assert found.process.in_flight == 1 + 2 * len(alive)
         assert found.process.slow_clients_closed == 1 + len(alive)
@@ -65,11 +65,11 @@ def test_what_a_worker_that_ended_had_counted_stays_and_what_it_had_open_does_no
 
 
 def test_a_connection_that_a_reload_took_away_is_forgotten():
-    census = Census()
-    census.keep(counted(5, names=2))
-    census.retain({"c1"})
+    totals = Totals()
+    totals.keep(counted(5, names=2))
+    totals.retain({"c1"})
 
-    found = census.sum(own("c0", "c1"), [], ())
+    found = totals.sum(own("c0", "c1"), [], ())
 
     assert [each.counters.requests for each in found.watched] == [{200: 1}, {200: 6}]
 

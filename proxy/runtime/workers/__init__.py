@@ -7,6 +7,6 @@ it takes of a token is a look into its memory; what upstreams say of one it tell
 One that ends takes only its own streams along: the sockets and what waits in them belong to all. One whose main process
 ends finds the socket pair at its end, and ends too.
 
-`parcel`, `frames` and `counts` are pure, `channel` is the socket pair, `held` the listeners of both sides; `desk`,
-`census` and `crew` belong to the main process, `copies` and `worker` to a worker.
+`codec`, `frames` and `counts` are pure, `channel` is the socket pair, `held` the listeners of both sides; `publisher`,
+`totals` and `supervisor` belong to the main process, `copies` and `worker` to a worker.
 """

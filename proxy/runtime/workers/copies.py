@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from proxy.access_token import Refused
 from proxy.errors import TokenUnavailable
 from proxy.problem import PROBLEMS
-from proxy.runtime.workers.parcel import unpacked_life
+from proxy.runtime.workers.codec import unpacked_life
 from proxy.tokens.lease import Moment
 from proxy.tokens.lifecycle import aged, awaits_verdict, step, undisturbed_until
 from proxy.tokens.states import AcceptedUpstream, Action, Demand, Life, Nothing, RefusedUpstream, holds
@@ -52,10 +52,10 @@ class Copies:
     def hear(self, message: Message) -> None:
         """Take what the main process says about tokens."""
         match message:
-            case {"kind": "life", "keeper": number, "life": parcel, "used": used, "heard": heard}:
+            case {"kind": "life", "keeper": number, "life": packed, "used": used, "heard": heard}:
                 copy = self._copies.get(number)
                 if copy is not None:
-                    copy.learn(unpacked_life(parcel), used=used, heard=heard)
+                    copy.learn(unpacked_life(packed), used=used, heard=heard)
             case {"kind": "token", "n": which, "generation": generation}:
                 self._answered(which, generation)
             case {"kind": "none", "n": which, "code": code, "detail": detail, "retry_after": seconds}:

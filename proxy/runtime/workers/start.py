@@ -7,9 +7,9 @@ import tempfile
 from typing import TYPE_CHECKING, cast
 
 from proxy.runtime.assemble import Workshop
-from proxy.runtime.workers.crew import Crew
-from proxy.runtime.workers.desk import Desk
 from proxy.runtime.workers.held import HeldListener
+from proxy.runtime.workers.publisher import Publisher
+from proxy.runtime.workers.supervisor import Supervisor
 from proxy.tokens.watched import WatchedKeeper
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.definitions.models import Definitions
-    from proxy.runtime.assemble import Assembly
     from proxy.runtime.cgroup import Cgroup
+    from proxy.runtime.parts import Assembly
 
 
 class MainWorkshop(Workshop):
@@ -42,14 +42,14 @@ class Shared:
         self._cgroups = cgroups
         self.lock = _nameless_file()
 
-    def crew(self, workshop: Workshop, assembly: Assembly, cgroup: Cgroup | None) -> Crew:
-        """Return the crew, which has not begun."""
-        return Crew(
+    def supervisor(self, workshop: Workshop, assembly: Assembly, cgroup: Cgroup | None) -> Supervisor:
+        """Return the supervisor, which has not begun."""
+        return Supervisor(
             self._size,
             self._program,
             cast("MainWorkshop", workshop),
             assembly,
-            Desk(),
+            Publisher(),
             environ=self._environ,
             lock=self.lock,
             cgroups=self._cgroups,

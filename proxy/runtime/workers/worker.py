@@ -16,7 +16,6 @@ import structlog
 from proxy.clock import SystemClock
 from proxy.definitions.load import Loaded
 from proxy.errors import MachineError
-from proxy.exchange.pressure import Pressure
 from proxy.observe.logging import configure
 from proxy.observe.traces import spans
 from proxy.outbound.resolve import Resolver
@@ -25,29 +24,30 @@ from proxy.runtime.cgroup import open_cgroup
 from proxy.runtime.doors import doors
 from proxy.runtime.environment import forget
 from proxy.runtime.keepers import policy_of
-from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_limit
-from proxy.runtime.memory import MemoryWatch, give_back_heap
+from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_limit, settle_heap
+from proxy.runtime.memory import MemoryWatch, give_back
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.shares import share_of
 from proxy.runtime.workers.channel import FILES_MAX, Channel, end_of
+from proxy.runtime.workers.codec import unpacked_definitions
 from proxy.runtime.workers.copies import Copies
 from proxy.runtime.workers.counts import Machine, messages
 from proxy.runtime.workers.frames import LARGEST_DOWN
 from proxy.runtime.workers.held import GivenListener, socket_of
-from proxy.runtime.workers.parcel import unpacked_definitions
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Mapping
 
     from proxy.definitions.models import Connection, Definitions
+    from proxy.exchange.pressure import Pressure
     from proxy.exchange.record import Recorder
     from proxy.exchange.traced import Sampler
     from proxy.inbound.listener import Listener
     from proxy.observe.logging import Logs
-    from proxy.runtime.assemble import Assembly, Part, Tokens
     from proxy.runtime.cgroup import Cgroup
     from proxy.runtime.doors import Door, Key
+    from proxy.runtime.parts import Assembly, Part, Tokens
     from proxy.runtime.workers.frames import Message
     from proxy.tokens.keeper import Keeper
 
@@ -198,9 +198,7 @@ class Worker:
         for listener in self._assembly.listeners.values() if not self._left else ():
             await listener.start()
         self._guard()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        settle_heap()
         self._channel.send({"kind": "serving"})
         await self._ended.wait()
         for listener in self._listeners():
@@ -313,12 +311,7 @@ class Worker:
         self._workshop.guard(self._assembly.definitions, self._own)
 
     def _give_back(self, pressure: Pressure) -> None:
-        if pressure is Pressure.FULL:
-            for listener in self._listeners():
-                listener.close_idle()
-            for pool in self._workshop.stream_limit.pools[:]:
-                pool.close_idle()
-        give_back_heap()
+        give_back(pressure, self._listeners(), self._workshop.stream_limit.pools)
 
     def _machine(self) -> Machine:
         try:

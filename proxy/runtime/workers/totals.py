@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.runtime.workers.counts import Tally
 
 
-class Census:
+class Totals:
     """Remembers what workers that have ended had handed over last."""
 
     def __init__(self) -> None:

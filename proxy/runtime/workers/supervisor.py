@@ -19,24 +19,24 @@ import structlog
 
 from proxy.observe.collectors import Gathered, WorkerView
 from proxy.runtime.doors import doors
-from proxy.runtime.others import Alone
-from proxy.runtime.workers.census import Census
+from proxy.runtime.others import Others
 from proxy.runtime.workers.channel import Channel, pair
+from proxy.runtime.workers.codec import packed_definitions
 from proxy.runtime.workers.counts import Tally
-from proxy.runtime.workers.desk import Counter
 from proxy.runtime.workers.frames import LARGEST_UP
 from proxy.runtime.workers.inherited import begun_with, environment
-from proxy.runtime.workers.parcel import packed_definitions
+from proxy.runtime.workers.publisher import Subscriber
+from proxy.runtime.workers.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from proxy.runtime.assemble import Assembly
     from proxy.runtime.cgroup import Cgroup
-    from proxy.runtime.workers.desk import Desk
+    from proxy.runtime.parts import Assembly
     from proxy.runtime.workers.frames import Message
     from proxy.runtime.workers.held import HeldListener
+    from proxy.runtime.workers.publisher import Publisher
     from proxy.runtime.workers.start import MainWorkshop
     from proxy.tokens.watched import WatchedKeeper
 
@@ -58,14 +58,14 @@ class _Stage(Enum):
 
 
 @dataclass(slots=True)
-class _Hand:
+class _Worker:
     """One worker: its process, what is said to it, and what it said. `ends` counts how often it ended early."""
 
     number: int
     stage: _Stage = _Stage.GONE
     process: subprocess.Popen[bytes] | None = None
     channel: Channel | None = None
-    counter: Counter | None = None
+    subscriber: Subscriber | None = None
     began: float = 0.0
     started: int = 0
     ends: int = 0
@@ -78,7 +78,7 @@ class _Hand:
     again: asyncio.TimerHandle | None = None
 
 
-class Crew(Alone):
+class Supervisor(Others):
     """All workers. `program` is the command that runs the product, `lock` the file by which log lines stay whole."""
 
     def __init__(
@@ -87,7 +87,7 @@ class Crew(Alone):
         program: Sequence[str],
         workshop: MainWorkshop,
         assembly: Assembly,
-        desk: Desk,
+        publisher: Publisher,
         *,
         environ: Mapping[str, str],
         lock: int,
@@ -97,16 +97,16 @@ class Crew(Alone):
         self._program = tuple(program)
         self._workshop = workshop
         self._assembly = assembly
-        self._desk = desk
+        self._publisher = publisher
         self._environ = environ
         self._lock = lock
         self._cgroups = cgroups
         self._cgroup = cgroup
-        self._parcel: object = None
+        self._packed: object = None
         self._next: tuple[object, dict[int, Channel]] = (None, {})  # what is being prepared, and by whom
         self._own: list[list[object]] = []
-        self._hands = [_Hand(number) for number in range(1, size + 1)]
-        self._census = Census()
+        self._workers = [_Worker(number) for number in range(1, size + 1)]
+        self._totals = Totals()
         self._served = self._draining = self._ending = False
         self._burials: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -115,7 +115,7 @@ class Crew(Alone):
     @property
     def ready(self) -> bool:
         """Whether every worker serves."""
-        return all(hand.stage is _Stage.SERVING for hand in self._hands)
+        return all(worker.stage is _Stage.SERVING for worker in self._workers)
 
     @property
     def has_served(self) -> bool:
@@ -126,7 +126,7 @@ class Crew(Alone):
     @property
     def open_streams(self) -> int:
         """The streams that workers have open, while they leave."""
-        return sum(hand.streams for hand in self._hands if hand.stage is _Stage.SERVING)
+        return sum(worker.streams for worker in self._workers if worker.stage is _Stage.SERVING)
 
     def guard(self, own: frozenset[tuple[str, int]]) -> None:
         """Let no worker dial these addresses."""
@@ -136,22 +136,22 @@ class Crew(Alone):
     async def start(self, assembly: Assembly) -> None:
         """Start every worker, and watch the keepers for them."""
         self._numbers(assembly)
-        self._parcel = packed_definitions(assembly.definitions)
-        for hand in self._hands:
-            self._begin(hand)
+        self._packed = packed_definitions(assembly.definitions)
+        for worker in self._workers:
+            self._begin(worker)
 
     # One worker
 
-    def _begin(self, hand: _Hand) -> None:
-        hand.again = None
+    def _begin(self, worker: _Worker) -> None:
+        worker.again = None
         if self._ending or self._draining:
             return
         ours, theirs = pair()
-        hand.began = monotonic()
-        hand.started += 1
-        hand.stage = _Stage.STARTING
+        worker.began = monotonic()
+        worker.started += 1
+        worker.stage = _Stage.STARTING
         try:
-            hand.process = subprocess.Popen(  # noqa: S603 this very program, our own arguments  # nosec B603
+            worker.process = subprocess.Popen(  # noqa: S603 this very program, our own arguments  # nosec B603
                 [*self._program, "worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 env=environment(os.environ),
@@ -159,119 +159,120 @@ class Crew(Alone):
             )
         except OSError as error:
             ours.close()
-            self._gone(hand, f"can't be started: {error.strerror}")
+            self._gone(worker, f"can't be started: {error.strerror}")
             return
         finally:
             theirs.close()
-        channel = hand.channel = Channel(ours, files_max=0, largest=LARGEST_UP)
+        channel = worker.channel = Channel(ours, files_max=0, largest=LARGEST_UP)
         channel.start(
-            asyncio.get_running_loop(), partial(self._hear, hand, channel), partial(self._lost, hand, channel)
+            asyncio.get_running_loop(), partial(self._hear, worker, channel), partial(self._lost, worker, channel)
         )
         begin = begun_with(self._environ) | {
             "kind": "begin",
-            "number": hand.number,
-            "of": len(self._hands),
-            "definitions": self._parcel,
+            "number": worker.number,
+            "of": len(self._workers),
+            "definitions": self._packed,
             "keepers": self._numbers(self._assembly),
             "own": self._own,
             "tag": self._workshop.tag,
             "cgroups": str(self._cgroups),
         }
         channel.send(begin, [self._lock, *self._sockets(self._assembly)])
-        counter = hand.counter = Counter(self._desk, channel.send)
-        self._desk.tell_all(counter)
+        subscriber = worker.subscriber = Subscriber(self._publisher, channel.send)
+        self._publisher.tell_all(subscriber)
 
-    def _hear(self, hand: _Hand, channel: Channel, message: Message) -> None:
-        if channel is not hand.channel:
+    def _hear(self, worker: _Worker, channel: Channel, message: Message) -> None:
+        if channel is not worker.channel:
             return
         try:
-            self._take(hand, message)
+            self._take(worker, message)
         except (KeyError, TypeError, ValueError) as error:
-            self._log.error("worker", number=hand.number, outcome="not_understood", error=type(error).__name__)
+            self._log.error("worker", number=worker.number, outcome="not_understood", error=type(error).__name__)
             channel.close()
-            self._lost(hand, channel)
+            self._lost(worker, channel)
 
-    def _take(self, hand: _Hand, message: Message) -> None:
+    def _take(self, worker: _Worker, message: Message) -> None:
         match message["kind"]:
             case "serving":
-                hand.stage = _Stage.SERVING
+                worker.stage = _Stage.SERVING
                 self._served = True
                 self._log.info(
                     "worker",
-                    number=hand.number,
+                    number=worker.number,
                     outcome="serving",
-                    pid=hand.process.pid if hand.process is not None else 0,
+                    pid=worker.process.pid if worker.process is not None else 0,
                 )
                 self._tell_processes()
             case "prepared":
-                _settle(hand.answer, tuple(str(reason) for reason in message["reasons"]))
+                _settle(worker.answer, tuple(str(reason) for reason in message["reasons"]))
             case "count":
-                hand.tally.take(message)
+                worker.tally.take(message)
                 if message.get("last"):
-                    _settle(hand.counted, None)
+                    _settle(worker.counted, None)
             case "streams":
-                hand.streams = int(message["open"])
+                worker.streams = int(message["open"])
             case "cut":
-                hand.streams = 0
-                _settle(hand.cut, int(message["streams"]))
-            case _ if hand.counter is not None:
-                hand.counter.hear(message)
+                worker.streams = 0
+                _settle(worker.cut, int(message["streams"]))
+            case _ if worker.subscriber is not None:
+                worker.subscriber.hear(message)
 
-    def _lost(self, hand: _Hand, channel: Channel) -> None:
+    def _lost(self, worker: _Worker, channel: Channel) -> None:
         """The socket pair is at its end: so is the process, or it will be."""
-        if channel is not hand.channel or hand.process is None:
+        if channel is not worker.channel or worker.process is None:
             return
-        process, hand.process = hand.process, None
+        process, worker.process = worker.process, None
         if self._ending:
             return
-        task = asyncio.get_running_loop().create_task(self._bury(hand, process), name=f"end of worker {hand.number}")
+        burial = self._bury(worker, process)
+        task = asyncio.get_running_loop().create_task(burial, name=f"end of worker {worker.number}")
         self._burials.add(task)
         task.add_done_callback(self._burials.discard)
-        hand.channel = None
-        hand.stage = _Stage.GONE
-        hand.streams = 0
-        if hand.counter is not None:
-            hand.counter.close()
-            hand.counter = None
-        _settle(hand.answer, ())
-        _settle(hand.counted, None)
-        _settle(hand.cut, 0)
-        self._census.keep(hand.tally)
-        hand.cpu_before += hand.tally.machine.cpu
-        hand.tally = Tally()
+        worker.channel = None
+        worker.stage = _Stage.GONE
+        worker.streams = 0
+        if worker.subscriber is not None:
+            worker.subscriber.close()
+            worker.subscriber = None
+        _settle(worker.answer, ())
+        _settle(worker.counted, None)
+        _settle(worker.cut, 0)
+        self._totals.keep(worker.tally)
+        worker.cpu_before += worker.tally.machine.cpu
+        worker.tally = Tally()
 
-    async def _bury(self, hand: _Hand, process: subprocess.Popen[bytes]) -> None:
+    async def _bury(self, worker: _Worker, process: subprocess.Popen[bytes]) -> None:
         process.kill()
         status = await asyncio.to_thread(_status, process)
         if not self._ending:
-            self._gone(hand, status)
+            self._gone(worker, status)
 
-    def _gone(self, hand: _Hand, status: str) -> None:
-        hand.stage = _Stage.GONE
-        hand.ends = 1 if monotonic() - hand.began > _LONG else hand.ends + 1
-        pause = pause_after(hand.ends)
+    def _gone(self, worker: _Worker, status: str) -> None:
+        worker.stage = _Stage.GONE
+        worker.ends = 1 if monotonic() - worker.began > _LONG else worker.ends + 1
+        pause = pause_after(worker.ends)
         if self._draining:
-            self._log.warning("worker", number=hand.number, outcome="ended", status=status)
+            self._log.warning("worker", number=worker.number, outcome="ended", status=status)
             return
-        self._log.warning("worker", number=hand.number, outcome="ended", status=status, again_in=pause)
-        hand.again = asyncio.get_running_loop().call_later(pause, self._begin, hand)
+        self._log.warning("worker", number=worker.number, outcome="ended", status=status, again_in=pause)
+        worker.again = asyncio.get_running_loop().call_later(pause, self._begin, worker)
 
     # Reload
 
     async def agree(self, assembly: Assembly) -> tuple[str, ...]:
         """Have every worker that serves make the parts; return why one of them can't."""
-        parcel = await asyncio.to_thread(packed_definitions, assembly.definitions)
-        message = {"kind": "prepare", "definitions": parcel, "keepers": self._numbers(assembly)}
+        packed = await asyncio.to_thread(packed_definitions, assembly.definitions)
+        message = {"kind": "prepare", "definitions": packed, "keepers": self._numbers(assembly)}
         sockets = self._sockets(assembly)
         loop = asyncio.get_running_loop()
         answers = []
-        self._next = (parcel, {})
-        for hand in self._serving():
-            hand.answer = loop.create_future()
-            answers.append(hand.answer)
-            if hand.channel is not None:
-                self._next[1][hand.number] = hand.channel
-                hand.channel.send(message, sockets)
+        self._next = (packed, {})
+        for worker in self._serving():
+            worker.answer = loop.create_future()
+            answers.append(worker.answer)
+            if worker.channel is not None:
+                self._next[1][worker.number] = worker.channel
+                worker.channel.send(message, sockets)
         try:
             async with asyncio.timeout(_READY):
                 return next((reasons for reasons in await asyncio.gather(*answers) if reasons), ())
@@ -281,15 +282,15 @@ class Crew(Alone):
     def commit(self, assembly: Assembly) -> None:
         """Have all workers go on with the parts that they made; who is just beginning begins once more."""
         self._assembly = assembly
-        self._parcel, prepared = self._next
-        self._census.retain(assembly.parts)
-        for hand in self._hands:
-            if hand.channel is None:
+        self._packed, prepared = self._next
+        self._totals.retain(assembly.parts)
+        for worker in self._workers:
+            if worker.channel is None:
                 continue
-            if hand.channel is prepared.get(hand.number):
-                hand.channel.send({"kind": "commit"})
-            elif hand.process is not None:
-                hand.process.kill()
+            if worker.channel is prepared.get(worker.number):
+                worker.channel.send({"kind": "commit"})
+            elif worker.process is not None:
+                worker.process.kill()
 
     def abandon(self) -> None:
         """Have the workers forget what they made."""
@@ -304,17 +305,17 @@ class Crew(Alone):
 
     def leave(self) -> None:
         """Let no worker accept any more; each tells how many streams it still has."""
-        for hand in self._hands:
-            hand.streams = 1  # nobody knows yet
+        for worker in self._workers:
+            worker.streams = 1  # nobody knows yet
         self._say({"kind": "leave"})
 
     async def cut(self) -> int:
         """Cut all streams of the workers; return how many there were."""
         loop = asyncio.get_running_loop()
         answers = []
-        for hand in self._serving():
-            hand.cut = loop.create_future()
-            answers.append(hand.cut)
+        for worker in self._serving():
+            worker.cut = loop.create_future()
+            answers.append(worker.cut)
         self._say({"kind": "cut"})
         if not answers:
             return 0
@@ -325,66 +326,66 @@ class Crew(Alone):
         """End every worker; who does not end by itself is killed."""
         self._ending = True
         self._say({"kind": "end"})
-        processes = [hand.process for hand in self._hands if hand.process is not None]
-        for hand in self._hands:
-            if hand.again is not None:
-                hand.again.cancel()
-            if hand.stage is not _Stage.SERVING and hand.process is not None:
-                hand.process.kill()
+        processes = [worker.process for worker in self._workers if worker.process is not None]
+        for worker in self._workers:
+            if worker.again is not None:
+                worker.again.cancel()
+            if worker.stage is not _Stage.SERVING and worker.process is not None:
+                worker.process.kill()
         until = monotonic() + _LEAVE
         await asyncio.gather(*(asyncio.to_thread(_end, process, until) for process in processes), *self._burials)
-        for hand in self._hands:
-            if hand.counter is not None:
-                hand.counter.close()
-            if hand.channel is not None:
-                hand.channel.close()
+        for worker in self._workers:
+            if worker.subscriber is not None:
+                worker.subscriber.close()
+            if worker.channel is not None:
+                worker.channel.close()
 
     # What they have counted
 
     async def _gather(self, own: Gathered) -> Gathered:
         loop = asyncio.get_running_loop()
         asked = []
-        for hand in self._serving():
-            if hand.channel is None:
+        for worker in self._serving():
+            if worker.channel is None:
                 continue
-            if hand.counted is None or hand.counted.done():
-                hand.counted = loop.create_future()
-                hand.channel.send({"kind": "count"})
-            asked.append(hand.counted)
+            if worker.counted is None or worker.counted.done():
+                worker.counted = loop.create_future()
+                worker.channel.send({"kind": "count"})
+            asked.append(worker.counted)
         if asked:
             await asyncio.wait(asked, timeout=_SCRAPE)
-        alive = [hand.tally for hand in self._hands if hand.channel is not None]
-        return self._census.sum(own, alive, [self._view(hand) for hand in self._hands])
+        alive = [worker.tally for worker in self._workers if worker.channel is not None]
+        return self._totals.sum(own, alive, [self._view(worker) for worker in self._workers])
 
-    def _view(self, hand: _Hand) -> WorkerView:
-        machine = hand.tally.machine
+    def _view(self, worker: _Worker) -> WorkerView:
+        machine = worker.tally.machine
         return WorkerView(
-            hand.number,
-            hand.stage is _Stage.SERVING,
-            hand.started,
+            worker.number,
+            worker.stage is _Stage.SERVING,
+            worker.started,
             machine.resident,
-            hand.cpu_before + machine.cpu,
+            worker.cpu_before + machine.cpu,
             machine.files,
         )
 
-    def _serving(self) -> Iterator[_Hand]:
-        return (hand for hand in self._hands if hand.stage is _Stage.SERVING)
+    def _serving(self) -> Iterator[_Worker]:
+        return (worker for worker in self._workers if worker.stage is _Stage.SERVING)
 
     def _say(self, message: Message) -> None:
-        for hand in self._hands:
-            if hand.channel is not None:
-                hand.channel.send(message)
+        for worker in self._workers:
+            if worker.channel is not None:
+                worker.channel.send(message)
 
     def _tell_processes(self) -> None:
         """Let all know whose memory is ours."""
-        numbers = [os.getpid(), *(hand.process.pid for hand in self._hands if hand.process is not None)]
+        numbers = [os.getpid(), *(worker.process.pid for worker in self._workers if worker.process is not None)]
         if self._cgroup is not None:
             self._cgroup.count_as_ours(numbers)
         self._say({"kind": "processes", "ids": numbers})
 
     def _numbers(self, assembly: Assembly) -> dict[str, int]:
         return {
-            name: self._desk.number(cast("WatchedKeeper", part.keeper))
+            name: self._publisher.number(cast("WatchedKeeper", part.keeper))
             for name, part in assembly.parts.items()
             if part.keeper is not None
         }

@@ -1,4 +1,4 @@
-"""The main process's desk for tokens: workers hear of each change of a life, and say what they saw and who waits."""
+"""What the main process publishes of tokens: workers hear of each change of a life, and say what they saw."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.access_token import AccessToken
 from proxy.errors import TokenUnavailable
-from proxy.runtime.workers.parcel import packed_life
+from proxy.runtime.workers.codec import packed_life
 from proxy.secret import Secret
 from proxy.tokens.states import holds
 from proxy.tokens.unavailable import closing
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from proxy.tokens.watched import WatchedKeeper
 
 
-class Desk:
-    """Knows every keeper by a number; belongs to the loop of the keepers."""
+class Publisher:
+    """Knows every keeper by a number, and who is told of its life; belongs to the loop of the keepers."""
 
     def __init__(self) -> None:
         self._numbers: dict[WatchedKeeper, int] = {}
         self._keepers: dict[int, WatchedKeeper] = {}
         self._told: dict[int, tuple[Life, bool]] = {}
         self._last = 0
-        self.counters: set[Counter] = set()
+        self.subscribers: set[Subscriber] = set()
 
     def number(self, keeper: WatchedKeeper) -> int:
         """Return the number of a keeper, which is watched from now on."""
@@ -55,14 +55,14 @@ class Desk:
         if self._told[number] == now:
             return
         self._told[number] = now
-        parcel = packed_life(keeper.life)
-        for counter in self.counters:
-            counter.tell(number, parcel, used=keeper.used)
+        packed = packed_life(keeper.life)
+        for subscriber in self.subscribers:
+            subscriber.tell(number, packed, used=keeper.used)
 
-    def tell_all(self, counter: Counter) -> None:
+    def tell_all(self, subscriber: Subscriber) -> None:
         """Tell one worker of all lives."""
         for number, keeper in self._keepers.items():
-            counter.tell(number, packed_life(keeper.life), used=keeper.used)
+            subscriber.tell(number, packed_life(keeper.life), used=keeper.used)
 
     def _left(self, keeper: WatchedKeeper) -> None:
         number = self._numbers.pop(keeper, None)
@@ -70,19 +70,19 @@ class Desk:
             del self._keepers[number], self._told[number]
 
 
-class Counter:
-    """The place of one worker at the desk; `send` takes what it is told."""
+class Subscriber:
+    """One worker, who hears of all lives; `send` takes what it is told."""
 
-    def __init__(self, desk: Desk, send: Callable[[Message], None]) -> None:
-        self._desk = desk
+    def __init__(self, publisher: Publisher, send: Callable[[Message], None]) -> None:
+        self._publisher = publisher
         self._send = send
         self._heard = 0
         self._waiting: dict[int, asyncio.Task[None]] = {}
-        desk.counters.add(self)
+        publisher.subscribers.add(self)
 
-    def tell(self, number: int, parcel: object, *, used: bool) -> None:
+    def tell(self, number: int, packed: object, *, used: bool) -> None:
         """Hand over a life; the worker knows which of its verdicts are in it already."""
-        self._send({"kind": "life", "keeper": number, "life": parcel, "used": used, "heard": self._heard})
+        self._send({"kind": "life", "keeper": number, "life": packed, "used": used, "heard": self._heard})
 
     def hear(self, message: Message) -> None:
         """Take what the worker says; raises `KeyError`, `TypeError` or `ValueError` for what no worker of ours says."""
@@ -94,10 +94,10 @@ class Counter:
             if task is not None:
                 task.cancel()
         elif kind == "used":
-            keeper = self._desk.keeper(number)
+            keeper = self._publisher.keeper(number)
             if keeper is not None:
                 keeper.take()
-                self._desk.changed(keeper)
+                self._publisher.changed(keeper)
         elif kind in {"refused", "accepted"}:
             self._verdict(message, number, replayed=bool(message.get("replayed")))
         else:
@@ -105,7 +105,7 @@ class Counter:
 
     def close(self) -> None:
         """The worker is gone: nobody of it waits."""
-        self._desk.counters.discard(self)
+        self._publisher.subscribers.discard(self)
         for task in self._waiting.values():
             task.cancel()
         self._waiting.clear()
@@ -113,7 +113,7 @@ class Counter:
     def _verdict(self, message: Message, number: int, *, replayed: bool) -> None:
         self._heard = int(message["said"])
         generation = int(message["generation"])
-        keeper = self._desk.keeper(number)
+        keeper = self._publisher.keeper(number)
         if keeper is None:
             return
         held = holds(keeper.life)
@@ -129,7 +129,7 @@ class Counter:
         self.tell(number, packed_life(keeper.life), used=keeper.used)
 
     def _wait(self, which: int, number: int) -> None:
-        keeper = self._desk.keeper(number)
+        keeper = self._publisher.keeper(number)
         if keeper is None:
             self._none(which, closing().refusal())
             return
@@ -142,7 +142,7 @@ class Counter:
         except TokenUnavailable as error:
             self._none(which, error)
         else:
-            self._desk.changed(keeper)
+            self._publisher.changed(keeper)
             self._send({"kind": "token", "n": which, "generation": token.generation})
         self._waiting.pop(which, None)
 

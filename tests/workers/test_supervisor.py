@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from tests.support.client import Client
     from tests.support.upstream import Request
-    from tests.workers.conftest import Crew, Play
+    from tests.workers.conftest import Play, WithWorkers
 
 pytestmark = pytest.mark.timeout(120)
 
 
-async def test_streams_spread_over_the_workers_and_all_take_the_one_token(crew: Play):
-    made = await crew()
+async def test_streams_spread_over_the_workers_and_all_take_the_one_token(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
 
     answers = await all_of(*(client.ask(made.case.request()) for client in streams.values() for _ in [0]))
@@ -38,8 +38,8 @@ async def test_streams_spread_over_the_workers_and_all_take_the_one_token(crew: 
     assert len(set(made.pids().values())) == SIZE
 
 
-async def test_a_cold_start_of_all_workers_makes_one_token_request(crew: Play):
-    made = await crew()
+async def test_a_cold_start_of_all_workers_makes_one_token_request(play: Play):
+    made = await play()
     held = made.stage.tokens.held["c0"] = asyncio.Event()
     streams = await made.streams_of_all()
     asking = [asyncio.create_task(client.ask(made.case.request())) for client in streams.values()]
@@ -50,8 +50,8 @@ async def test_a_cold_start_of_all_workers_makes_one_token_request(crew: Play):
     assert made.case.token_requests == 1
 
 
-async def test_one_revoked_token_that_two_workers_see_at_once_makes_one_token_request(crew: Play):
-    made = await crew()
+async def test_one_revoked_token_that_two_workers_see_at_once_makes_one_token_request(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
     for client in streams.values():
         assert (await client.ask(made.case.request())).status == 200
@@ -81,8 +81,8 @@ async def test_one_revoked_token_that_two_workers_see_at_once_makes_one_token_re
     assert len(refused) == SIZE
 
 
-async def test_refused_with_every_token_the_response_is_relayed_and_the_cooldown_holds_for_all(crew: Play):
-    made = await crew()
+async def test_refused_with_every_token_the_response_is_relayed_and_the_cooldown_holds_for_all(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
     made.case.upstream.always(replies(unauthorized()))
 
@@ -93,8 +93,8 @@ async def test_refused_with_every_token_the_response_is_relayed_and_the_cooldown
     assert await made.process.metric('token_state{connection="c0",state="disputed"}') == 1
 
 
-async def test_without_a_token_each_worker_says_why_and_when_to_come_again(crew: Play):
-    made = await crew(limits={"token_wait": "1s", "backoff": {"min": "30s", "max": "60s"}})
+async def test_without_a_token_each_worker_says_why_and_when_to_come_again(play: Play):
+    made = await play(limits={"token_wait": "1s", "backoff": {"min": "30s", "max": "60s"}})
     made.stage.tokens.failing.add("c0")
     streams = await made.streams_of_all()
 
@@ -105,8 +105,8 @@ async def test_without_a_token_each_worker_says_why_and_when_to_come_again(crew:
     assert made.case.token_requests == 1
 
 
-async def test_a_worker_that_is_killed_loses_its_own_requests_only_comes_back_and_no_counter_goes_back(crew: Play):
-    made = await crew()
+async def test_a_worker_that_is_killed_loses_its_own_requests_only_comes_back_and_no_counter_goes_back(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
     gate = asyncio.Event()
     for client in streams.values():
@@ -143,15 +143,15 @@ async def test_a_worker_that_is_killed_loses_its_own_requests_only_comes_back_an
     assert is_gone(victim)
 
 
-async def _outcome(client: Client, made: Crew) -> str:
+async def _outcome(client: Client, made: WithWorkers) -> str:
     try:
         return str((await client.ask(made.case.request())).status)
     except (AssertionError, ConnectionError, EOFError):
         return "gone"
 
 
-async def test_a_reload_reaches_every_worker_and_a_faulty_one_none(crew: Play):
-    made = await crew()
+async def test_a_reload_reaches_every_worker_and_a_faulty_one_none(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
     made.write(headers={"X-Told": "after"})
     made.process.signal(signal.SIGHUP)
@@ -169,8 +169,8 @@ async def test_a_reload_reaches_every_worker_and_a_faulty_one_none(crew: Play):
     assert made.case.token_requests == 1  # it is the same grant
 
 
-async def test_a_listener_of_a_reload_is_open_on_every_worker_and_one_that_left_on_none(crew: Play):
-    made = await crew()
+async def test_a_listener_of_a_reload_is_open_on_every_worker_and_one_that_left_on_none(play: Play):
+    made = await play()
     definitions = json.loads(made.file.read_text())
     definitions["connections"]["c0"]["route"] = {"prefix": "/c0", "bind": "127.0.0.1:0"}
     old = made.process.reverse
@@ -187,8 +187,8 @@ async def test_a_listener_of_a_reload_is_open_on_every_worker_and_one_that_left_
         await made.case.connect(old)
 
 
-async def test_draining_lets_what_is_under_way_end_and_ends_all(crew: Play):
-    made = await crew(shutdown={"drain_delay": "200ms", "grace": "20s"})
+async def test_draining_lets_what_is_under_way_end_and_ends_all(play: Play):
+    made = await play(shutdown={"drain_delay": "200ms", "grace": "20s"})
     streams = await made.streams_of_all()
     gate = asyncio.Event()
     made.case.upstream.always(replies(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", gate, b"ok"))
@@ -207,8 +207,8 @@ async def test_draining_lets_what_is_under_way_end_and_ends_all(crew: Play):
     assert all(is_gone(pid) for pid in pids)
 
 
-async def test_a_second_signal_cuts_the_streams_of_all_workers(crew: Play):
-    made = await crew(shutdown={"drain_delay": "1h", "grace": "1h"})
+async def test_a_second_signal_cuts_the_streams_of_all_workers(play: Play):
+    made = await play(shutdown={"drain_delay": "1h", "grace": "1h"})
     streams = await made.streams_of_all()
     gate = asyncio.Event()
     made.case.upstream.always(replies(gate))
@@ -223,8 +223,8 @@ async def test_a_second_signal_cuts_the_streams_of_all_workers(crew: Play):
     assert made.process.logged("stopped")[0]["streams_cut"] >= SIZE
 
 
-async def test_quitquitquit_drains_all(crew: Play):
-    made = await crew()
+async def test_quitquitquit_drains_all(play: Play):
+    made = await play()
     pids = made.pids().values()
 
     assert (await made.process.admin_post("/quitquitquit")).status == 200
@@ -233,8 +233,8 @@ async def test_quitquitquit_drains_all(crew: Play):
     assert all(is_gone(pid) for pid in pids)
 
 
-async def test_workers_end_when_the_main_process_is_killed(crew: Play):
-    made = await crew()
+async def test_workers_end_when_the_main_process_is_killed(play: Play):
+    made = await play()
     pids = made.pids().values()
     made.process.signal(signal.SIGKILL)
 
@@ -244,8 +244,8 @@ async def test_workers_end_when_the_main_process_is_killed(crew: Play):
     made.process.listening.clear()  # it did not end well
 
 
-async def test_a_signal_to_the_whole_group_is_the_main_process_s_to_act_on(crew: Play):
-    made = await crew()
+async def test_a_signal_to_the_whole_group_is_the_main_process_s_to_act_on(play: Play):
+    made = await play()
     for pid in made.pids().values():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             kill(pid, number)
@@ -256,8 +256,8 @@ async def test_a_signal_to_the_whole_group_is_the_main_process_s_to_act_on(crew:
     assert not made.process.logged("worker", outcome="ended")
 
 
-async def test_no_secret_is_in_the_command_line_or_environment_of_a_worker_nor_in_the_metrics(crew: Play):
-    made = await crew()
+async def test_no_secret_is_in_the_command_line_or_environment_of_a_worker_nor_in_the_metrics(play: Play):
+    made = await play()
     for client in (await made.streams_of_all()).values():
         assert (await client.ask(made.case.request())).status == 200
 
@@ -272,8 +272,8 @@ async def test_no_secret_is_in_the_command_line_or_environment_of_a_worker_nor_i
     assert metrics.count(b'iclient_proxy_worker_up{worker="') == SIZE
 
 
-async def test_operators_renew_and_test_through_the_main_process(crew: Play):
-    made = await crew()
+async def test_operators_renew_and_test_through_the_main_process(play: Play):
+    made = await play()
     streams = await made.streams_of_all()
     for client in streams.values():
         assert (await client.ask(made.case.request())).status == 200
@@ -304,8 +304,8 @@ async def test_a_start_that_is_broken_off_waits_for_nobody_unless_somebody_has_c
         await stage.close()
 
 
-async def test_a_request_that_waits_for_a_token_when_its_connection_changes_still_gets_it(crew: Play):
-    made = await crew()
+async def test_a_request_that_waits_for_a_token_when_its_connection_changes_still_gets_it(play: Play):
+    made = await play()
     gate = made.stage.tokens.held["c0"] = asyncio.Event()
     client = await made.case.connect()
     await client.send(made.case.request())
@@ -319,8 +319,8 @@ async def test_a_request_that_waits_for_a_token_when_its_connection_changes_stil
     assert made.case.upstream.requests[-1].values(b"x-told") == []
 
 
-async def test_lines_of_many_processes_are_whole(crew: Play):
-    made = await crew()
+async def test_lines_of_many_processes_are_whole(play: Play):
+    made = await play()
     clients = [await made.case.connect() for _ in range(8)]
 
     async def talk(client: Client) -> None:

@@ -44,9 +44,9 @@ def packed_definitions(definitions: Definitions) -> object:
     return _packed(replace(definitions, store=None))
 
 
-def unpacked_definitions(parcel: object) -> Definitions:
-    """Return the definitions in a parcel: without a store, and with keys that only tell whether they are the same."""
-    return cast("Definitions", _unpacked(parcel))
+def unpacked_definitions(packed: object) -> Definitions:
+    """Return the definitions in a message: without a store, and with keys that only tell whether they are the same."""
+    return cast("Definitions", _unpacked(packed))
 
 
 def packed_life(life: Life) -> object:
@@ -54,9 +54,9 @@ def packed_life(life: Life) -> object:
     return _packed(life)
 
 
-def unpacked_life(parcel: object) -> Life:
-    """Return the life in a parcel; its token is a new object."""
-    return cast("Life", _unpacked(parcel))
+def unpacked_life(packed: object) -> Life:
+    """Return the life in a message; its token is a new object."""
+    return cast("Life", _unpacked(packed))
 
 
 def _packed(value: object) -> object:
@@ -90,13 +90,13 @@ def _packed(value: object) -> object:
                 "is": [_packed(getattr(value, name)) for name in _names(type(value))],
             }
         case _:
-            raise TypeError(f"a {type(value).__name__} does not go into a parcel")
+            raise TypeError(f"a {type(value).__name__} does not go to a worker")
 
 
-def _unpacked(parcel: object) -> object:
-    match parcel:
+def _unpacked(packed: object) -> object:
+    match packed:
         case list():
-            return tuple(_unpacked(each) for each in parcel)
+            return tuple(_unpacked(each) for each in packed)
         case {"class": str(name), "is": list(values)}:
             kind = _CLASSES[name]
             return kind(**dict(zip(_names(kind), (_unpacked(each) for each in values), strict=True)))
@@ -119,7 +119,7 @@ def _unpacked(parcel: object) -> object:
         case {"network": str(text)}:
             return ip_network(text)
         case _:
-            return parcel
+            return packed
 
 
 def _identity(key: SigningKey) -> bytes:

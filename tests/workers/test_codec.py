@@ -12,16 +12,18 @@ import pytest
 
 from proxy.access_token import AccessToken
 from proxy.definitions.keys.signing_keys import SigningKey, shared_key
+from proxy.definitions.load import load
 from proxy.definitions.models import Connection, Definitions, IClient, Jwt, SecretFile, Tls, TokenExchange
 from proxy.definitions.settings import AuthorityFiles, Deny, FileStore, ForwardListener, Listeners, UnixBind
 from proxy.definitions.templates.placeholders import TemplateMap, compile_template
 from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.failure import Failure, Outcome
-from proxy.runtime.workers.parcel import packed_definitions, packed_life, unpacked_definitions, unpacked_life
+from proxy.runtime.workers.codec import packed_definitions, packed_life, unpacked_definitions, unpacked_life
 from proxy.secret import Secret, Unprinted
 from proxy.tokens.lease import NEVER, Lease
 from proxy.tokens.pace import Pause
 from proxy.tokens.states import BackingOff, Cooldown, Flying, Life, Resting, Valid
+from tests.definitions.test_schema import EXAMPLES, AnyVariable
 
 SECRET = Secret("canary-client-secret")
 
@@ -54,8 +56,8 @@ def definitions(key: SigningKey | None = None) -> Definitions:
     return Definitions(workers=3, listeners=Listeners(forward=forward), connections=(crm,))
 
 
-def travelled(parcel: object) -> object:
-    return json.loads(json.dumps(parcel))
+def travelled(packed: object) -> object:
+    return json.loads(json.dumps(packed))
 
 
 def test_definitions_arrive_as_they_were():
@@ -64,22 +66,32 @@ def test_definitions_arrive_as_they_were():
     assert unpacked_definitions(travelled(packed_definitions(sent))) == sent
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_definitions_of_each_kind_arrive(example: Path):
+    sent = load([example], AnyVariable()).definitions
+
+    arrived = unpacked_definitions(travelled(packed_definitions(sent)))
+
+    assert [each.name for each in arrived.connections] == [each.name for each in sent.connections]
+    assert [each.base_url for each in arrived.connections] == [each.base_url for each in sent.connections]
+
+
 def test_the_keys_of_a_store_do_not_leave_the_main_process():
     sent = replace(definitions(), store=FileStore(Path("/var/grants"), Secret("canary-store-key")))
 
-    parcel = json.dumps(packed_definitions(sent))
+    packed = json.dumps(packed_definitions(sent))
 
-    assert "canary-store-key" not in parcel
-    assert unpacked_definitions(json.loads(parcel)) == definitions()
+    assert "canary-store-key" not in packed
+    assert unpacked_definitions(json.loads(packed)) == definitions()
 
 
 def test_a_key_that_signs_does_not_leave_the_main_process_but_that_it_changed_is_seen():
     one, other = (shared_key(Secret(f"canary-shared-{n}" * 3), base64=False) for n in (1, 2))
 
-    parcels = [json.dumps(packed_definitions(definitions(key))) for key in (one, one, other)]
+    all_packed = [json.dumps(packed_definitions(definitions(key))) for key in (one, one, other)]
 
-    assert all(isinstance(key.identity, Secret) and key.identity.reveal() not in parcels[0] for key in (one, other))
-    first, same, changed = (unpacked_definitions(json.loads(parcel)) for parcel in parcels)
+    assert all(isinstance(key.identity, Secret) and key.identity.reveal() not in all_packed[0] for key in (one, other))
+    first, same, changed = (unpacked_definitions(json.loads(packed)) for packed in all_packed)
     assert first == same
     assert first != changed
     assert first.connections[0].iclient is not None
@@ -117,16 +129,16 @@ def test_a_failure_arrives_as_it_was():
     assert unpacked_life(travelled(packed_life(sent))) == sent
 
 
-@pytest.mark.parametrize("parcel", [{"class": "Popen", "is": []}, {"enum": "Signals", "is": 9}, {"class": "Life"}])
-def test_what_is_of_no_known_class_does_not_become_an_object(parcel: object):
+@pytest.mark.parametrize("packed", [{"class": "Popen", "is": []}, {"enum": "Signals", "is": 9}, {"class": "Life"}])
+def test_what_is_of_no_known_class_does_not_become_an_object(packed: object):
     try:
-        made: object = unpacked_life(parcel)
+        made: object = unpacked_life(packed)
     except KeyError:
         made = None
 
-    assert made is None or made == parcel
+    assert made is None or made == packed
 
 
-def test_what_does_not_belong_into_a_parcel_is_refused():
-    with pytest.raises(TypeError, match="does not go into a parcel"):
+def test_what_is_of_no_known_class_does_not_leave_the_main_process():
+    with pytest.raises(TypeError, match="does not go to a worker"):
         packed_life(Life(cooldown=object()))  # type: ignore[arg-type]
