@@ -71,6 +71,7 @@ async def running(folder: Path, written: dict[str, Any]) -> AsyncIterator[Proces
 
 
 @pytest.mark.case("L-281")
+@pytest.mark.needs("prlimit")
 @pytest.mark.parametrize("connections", ["auto", 1000])
 async def test_files_that_run_out_disturb_neither_who_is_there_nor_operators(tmp_path: Path, connections: str | int):
     limits = {"connections": connections}
@@ -101,6 +102,7 @@ async def served(case: Case) -> bool:
 
 
 @pytest.mark.case("L-281")
+@pytest.mark.needs("prlimit")
 async def test_with_few_files_requests_wait_for_a_stream_to_the_upstream_instead_of_failing(tmp_path: Path):
     gate = asyncio.Event()
 
@@ -128,6 +130,7 @@ async def test_with_few_files_requests_wait_for_a_stream_to_the_upstream_instead
 
 
 @pytest.mark.case("L-281", "F-256")
+@pytest.mark.needs("prlimit")
 async def test_with_few_files_tunnels_leave_what_requests_and_operators_need(tmp_path: Path):
     listeners = {name: {"bind": "127.0.0.1:0"} for name in ("reverse", "forward", "admin")}
     async with (
@@ -152,6 +155,7 @@ async def test_with_few_files_tunnels_leave_what_requests_and_operators_need(tmp
 
 
 @pytest.mark.case("L-287", "R-375")
+@pytest.mark.needs("prlimit")
 async def test_a_store_on_a_full_disk_costs_no_request_and_is_counted(tmp_path: Path):
     store = {"kind": "file", "path": str(tmp_path / "grants"), "key": {"env": "KEYS"}}
     async with played(tmp_path, *NO_FILE_GROWS, environment={"KEYS": KEY}, store=store) as case:
@@ -184,6 +188,7 @@ async def test_a_disk_that_is_full_of_logs_ends_nothing(tmp_path: Path):
 
 
 @pytest.mark.case("L-298")
+@pytest.mark.needs("setpriv")
 async def test_a_folder_for_grants_that_may_not_be_written_is_named_at_the_start(tmp_path: Path):
     grants = tmp_path / "grants"
     grants.mkdir(mode=0o500)
@@ -199,6 +204,7 @@ async def test_a_folder_for_grants_that_may_not_be_written_is_named_at_the_start
 
 
 @pytest.mark.case("L-298")
+@pytest.mark.needs("prlimit", "setpriv")
 async def test_without_rights_without_a_home_and_without_a_byte_to_write_it_serves(tmp_path: Path):
     strange = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "HOME": "/nonexistent", "TMPDIR": "/nonexistent"}
     async with played(tmp_path, *NO_FILE_GROWS, *NO_RIGHTS, environment=strange) as case:
@@ -262,6 +268,7 @@ async def test_after_a_kill_it_starts_again_on_the_same_places(tmp_path: Path):
 
 
 @pytest.mark.case("L-286")
+@pytest.mark.needs("nice")
 async def test_a_starved_process_is_slow_and_makes_no_mistake(tmp_path: Path):
     async with AsyncExitStack() as after:
         case = await after.enter_async_context(played(tmp_path, "nice", "-n", "19"))

@@ -45,6 +45,7 @@ async def test_idle_streams_take_little_each(tmp_path: Path):
 
 
 @pytest.mark.case("L-281")
+@pytest.mark.needs("prlimit")
 async def test_a_flood_of_streams_to_both_listeners_fails_nobody_and_fills_no_log(tmp_path: Path):
     good, probes, lines = counted(await bounds.files(tmp_path, SHORT), "0", "≤ 1")
 

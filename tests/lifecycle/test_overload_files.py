@@ -105,6 +105,7 @@ async def test_without_files_there_is_no_token_and_a_moment_later_there_is(tmp_p
 
 
 @pytest.mark.case("L-281", "A-358")
+@pytest.mark.needs("prlimit")
 async def test_who_opens_streams_to_the_admin_listener_keeps_neither_probes_nor_requests_out(tmp_path: Path):
     async with played(tmp_path, "prlimit", f"--nofile={FILES}:{FILES}", log={"access": False}) as case:
         process = case.stage.process
