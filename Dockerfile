@@ -16,14 +16,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /src
 
 # Locks first: a change of our own code does not install the dependencies again.
-COPY requirements.lock requirements-build.lock ./
+COPY requirements.lock requirements-build.lock requirements-accelerate.lock ./
 RUN /usr/bin/python3 -m venv --without-pip /opt/iclient-proxy \
     && /usr/bin/python3 -m venv /opt/build \
     && /opt/build/bin/python -m pip --python /opt/iclient-proxy/bin/python install --no-compile --require-hashes \
         --only-binary=:all: -r requirements.lock \
-    && /opt/build/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
+    && /opt/build/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock \
+        -r requirements-accelerate.lock
 
-# The scanner of heads is compiled here, for the Python that runs it; its compiler stays behind.
+# The data path is compiled here, for the Python that runs it; the compilers stay behind.
 # Bytecode is compiled here and trusted as it is: start-up is spent on imports, and the final file system is read-only.
 COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md ./
 COPY proxy proxy

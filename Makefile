@@ -21,8 +21,8 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 SCHEMA := config/schema/iclient-proxy.schema.json
 
-.PHONY: help setup demo check test mutants record chaos nightly fuzz bench scoreboard schema reference sbom docs lock clean
-.PHONY: help setup demo check test accelerate mutants record chaos nightly fuzz bench schema reference sbom docs lock clean
+.PHONY: help setup demo check test accelerate mutants record chaos nightly fuzz bench scoreboard schema reference sbom \
+	docs lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,7 +43,7 @@ check: $(DEV_STAMP) ## lint, format, types, import floors, security lint, genera
 test: $(DEV_STAMP) ## run every test that this machine has the tools for, and name the others
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
-accelerate: $(DEV_STAMP) ## compile the scanner of heads, in place (needs a C compiler and Python's headers)
+accelerate: $(DEV_STAMP) ## compile the data path, in place (needs a C compiler and Python's headers)
 	$(BIN)/python hatch_build.py
 
 mutants: $(DEV_STAMP) ## put mistakes into the security modules, one at a time: do the tests notice?
@@ -86,12 +86,13 @@ UV = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-
 lock: $(DEV_STAMP) ## resolve the locks anew (UPGRADE=--upgrade to move to newer versions)
 	$(UV) pyproject.toml --all-extras -o requirements.lock
 	$(UV) --group build -o requirements-build.lock -c requirements.lock
-	$(UV) pyproject.toml --all-extras --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock
+	$(UV) --group accelerate -o requirements-accelerate.lock -c requirements.lock -c requirements-build.lock
+	$(UV) pyproject.toml --all-extras --group dev -o requirements-dev.lock -c requirements.lock -c requirements-build.lock -c requirements-accelerate.lock
 	$(UV) --group bench -o requirements-bench.lock
 	$(UV) --group fuzz -o requirements-fuzz.lock
 
 clean: ## remove what was made here
-	rm -f proxy/wire/scanner.*.so
+	find proxy -name "*.so" -delete
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 $(BIN)/python:

@@ -87,3 +87,9 @@ class Unprinted(dict[str, Any]):
 
     def __repr__(self) -> str:
         return f"Unprinted({len(self)} members)"
+
+
+class Beginning(bytes):
+    """The first bytes of a token that has been replaced: no line may show what begins so, and the rest is forgotten."""
+
+    __slots__ = ()

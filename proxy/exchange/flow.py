@@ -21,12 +21,13 @@ from proxy.exchange.replay import HeldResponse
 from proxy.exchange.rewrite import binds_stream, ends_stream, request_head, response_head, upstream_target
 from proxy.exchange.tunnel import Tunnel
 from proxy.exchange.upload import NO_UPLOAD, Upload
-from proxy.problem import PROBLEMS, PROXY_NAME, answer
+from proxy.problem import PROBLEMS, PROXY_NAME
 
 if TYPE_CHECKING:
     import asyncio
 
     from proxy.access_token import AccessToken
+    from proxy.exchange.aim import Aim
     from proxy.exchange.plan import Plan, TokenSource
     from proxy.exchange.stream import Client, Stream
     from proxy.exchange.surroundings import Surroundings
@@ -44,12 +45,15 @@ _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
 class Exchange:
-    """See the module's first lines. Fills the ports `Waiter`, `Uploader`, `Judged`; an upgrade feeds a `Tunnel`."""
+    """See the module's first lines. Fills the ports `Waiter`, `Uploader`, `Judged`; an upgrade feeds a `Tunnel`.
+
+    `record` is what it leaves behind.
+    """
 
     __slots__ = (
         "_added", "_aim", "_began", "_client", "_closes", "_head", "_held", "_interim", "_judgement", "_own_credential",
-        "_phase", "_plan", "_record", "_relayed", "_repeatable", "_sent_at", "_stream", "_streams", "_strip",
-        "_surroundings", "_target", "_task", "_token", "_token_asked_at", "_tunnel", "_upload",
+        "_phase", "_plan", "_relayed", "_repeatable", "_sent_at", "_stream", "_streams", "_strip", "_surroundings",
+        "_target", "_task", "_token", "_token_asked_at", "_tunnel", "_upload", "record",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +65,7 @@ class Exchange:
         self._head = head
         self._strip = strip_authorization
         self._began = perf_counter()
-        self._record = ExchangeRecord(plan.name, head.method, head.target)
+        self.record = ExchangeRecord(plan.name, head.method, head.target)
         self._phase = _TOKEN
         self._token: AccessToken | None = None
         self._repeatable = False
@@ -91,7 +95,7 @@ class Exchange:
             if head.upgrade or not plan.admits_all:
                 self._own_credential = admit(plan, head, surroundings, strip_authorization=self._strip)
             if plan.aim is not None:
-                self._aim, self._target = plan.aim, upstream_target(plan, plan.aim.base_path, head.target)
+                self._aim_at(plan.aim)
         except Refusal as refusal:
             self._answer(refusal)
             return
@@ -123,7 +127,7 @@ class Exchange:
         if self._phase is _OVER:
             return
         if self._phase is _BODY:
-            self._record.status = self._record.status or refusal.problem.status
+            self.record.status = self.record.status or refusal.problem.status
             self._end_upstream()
             self._close_record()
             self._client.abort()
@@ -138,7 +142,7 @@ class Exchange:
             self._tunnel.lost()
             return
         if self._phase is not _BODY:
-            self._record.status = _CLIENT_LEFT
+            self.record.status = _CLIENT_LEFT
         self._end_upstream()
         self._close_record()
 
@@ -158,11 +162,11 @@ class Exchange:
             token = await tokens.wait()
         except Refusal as refusal:
             self._task = None
-            self._record.seconds_token += perf_counter() - self._token_asked_at
+            self.record.seconds_token += perf_counter() - self._token_asked_at
             self._no_token(refusal)
             return
         self._task = None
-        self._record.seconds_token += perf_counter() - self._token_asked_at
+        self.record.seconds_token += perf_counter() - self._token_asked_at
         if self._phase is _RENEWAL:
             self._replay(token)
         elif self._phase is _TOKEN:
@@ -181,20 +185,25 @@ class Exchange:
         plan = self._plan
         if plan.aim is None:  # a matter of the token
             try:
-                self._aim = plan.aims.of(self._token, bare=self._own_credential)
-                self._target = upstream_target(plan, self._aim.base_path, self._head.target)
+                self._aim_at(plan.aims.of(self._token, bare=self._own_credential))
             except Refusal as refusal:
                 self._answer(refusal)
                 return
         if self._own_credential:
             self._token = None
-        self._record.attempts += 1
+        self.record.attempts += 1
+        self.record.host_line = self._aim.host_line
         stream = self._aim.streams.take(self._client)
         if stream is None:
             self._phase = _STREAM
             self._aim.streams.open(self)
             return
         self.opened(stream)
+
+    def _aim_at(self, aim: Aim) -> None:
+        plan = self._plan
+        self._aim = aim
+        self._target = upstream_target(aim.base_path, self._head.target[plan.strip :], guards_dots=plan.guards_dots)
 
     def opened(self, stream: Stream) -> None:
         """Write the request on the stream that is ours now."""
@@ -233,7 +242,7 @@ class Exchange:
             return
         plan = self._plan
         now = perf_counter()
-        self._record.seconds_upstream += now - self._sent_at
+        self.record.seconds_upstream += now - self._sent_at
         self._sent_at = now
         if done:
             self._stream = None
@@ -242,15 +251,15 @@ class Exchange:
             if plan.classifier.suspects[status]:
                 self._judge(HeldResponse(head, piece, done=done), token)
                 return
-            if self._record.renewed or verdicts.unproven:
-                accepted(plan, self._record, token)
+            if self.record.renewed or verdicts.unproven:
+                accepted(plan, self.record, token)
         self._relay(head, piece, done=done)
 
     def _judge(self, held: HeldResponse, token: AccessToken) -> None:
         """Hold a response while the rules are asked."""
         self._phase = _INSPECTION
         self._held = held
-        self._judgement = Judgement(self, self._surroundings, self._plan, self._record, token, held)
+        self._judgement = Judgement(self, self._surroundings, self._plan, self.record, token, held)
         self._judgement.begin(self._head)
 
     def judged(self, held: HeldResponse, way: Next) -> None:
@@ -287,7 +296,7 @@ class Exchange:
         self._end_upstream()
         self._held = None
         self._token = token
-        self._record.renewed = True
+        self.record.renewed = True
         self._upload.rewind()
         self._send()
 
@@ -304,7 +313,7 @@ class Exchange:
             self._client.abort()
 
     def _relay(self, head: ResponseHead, piece: bytes, *, done: bool) -> None:
-        request, fields, record = self._head, head.fields, self._record
+        request, fields, record = self._head, head.fields, self.record
         self._phase = _BODY
         record.status = head.status
         decoded = fields.chunked and request.version == 0
@@ -350,7 +359,7 @@ class Exchange:
             if self._judgement is not None:
                 self._judgement.more()
             return
-        self._record.bytes_out += len(data)
+        self.record.bytes_out += len(data)
         if data:
             self._client.send(data)
         if done:
@@ -379,9 +388,9 @@ class Exchange:
             self._answer(Refusal(PROBLEMS["upgrade_failed"], "the upstream switches to a protocol nobody asked for"))
             return
         self._phase = _TUNNEL
-        self._record.status = 101
+        self.record.status = 101
         self._relayed = self._streams = True
-        accepted(self._plan, self._record, self._token)
+        accepted(self._plan, self.record, self._token)
         surroundings = self._surroundings
         surroundings.counters.tunnels_open += 1
         added = b"Connection: Upgrade\r\nUpgrade: " + asked + b"\r\n"
@@ -392,7 +401,7 @@ class Exchange:
     def _tunnel_closed(self, bytes_in: int, bytes_out: int) -> None:
         self._surroundings.counters.tunnels_open -= 1
         self._stream = None
-        self._record.bytes_out = bytes_out
+        self.record.bytes_out = bytes_out
         self._close_record(bytes_in)
 
     # The end
@@ -402,22 +411,12 @@ class Exchange:
         if self._phase is _OVER:
             return
         self._end_upstream()
-        problem = refusal.problem
-        self._record.status = problem.status
-        self._surroundings.count_reply(problem)
+        self.record.status = refusal.problem.status
         closes = not self._upload.done or not self._head.keeps_alive or self._surroundings.closing
+        head_only = self._head.method == b"HEAD"
+        data = self._surroundings.reply(self.record, refusal, close=closes, head_only=head_only)
         self._close_record()
-        self._client.send(
-            answer(
-                problem,
-                refusal.detail,
-                request_id=self._surroundings.identify(self._record),
-                connection=self._plan.name,
-                retry_after=refusal.retry_after,
-                close=closes,
-                head_only=self._head.method == b"HEAD",
-            )
-        )
+        self._client.send(data)
         self._client.finish(reuse=not closes)
 
     def _finish(self) -> None:
@@ -440,7 +439,7 @@ class Exchange:
     def _close_record(self, bytes_in: int = 0) -> None:
         """Leave the one record of this exchange."""
         self._phase = _OVER
-        record, now, upload = self._record, perf_counter(), self._upload
+        record, now, upload = self.record, perf_counter(), self._upload
         record.seconds_total = now - self._began
         if self._streams:
             record.seconds_upstream += now - self._sent_at

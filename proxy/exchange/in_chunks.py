@@ -6,13 +6,12 @@ last one instead. Clients of HTTP/1.0 know no chunks and get it as it came.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from proxy.exchange.flow import Exchange
 from proxy.exchange.rewrite import lasts_until_the_end
-from proxy.exchange.traced import TracedExchange
-from proxy.wire.response import ResponseHead
+from proxy.wire.names import RESPONSE_FIELDS
+from proxy.wire.response import ResponseHead, fields_of
 
 if TYPE_CHECKING:
     from proxy.wire.request import RequestHead
@@ -36,21 +35,14 @@ class InChunks(Exchange):
         super().piece(chunk(data, last=done) if self._held is None and self._chunks else data, done=done)
 
 
-class TracedInChunks(InChunks, TracedExchange):
-    """The same for an exchange that is part of a trace."""
-
-    __slots__ = ()
-
-
 def _needs_chunks(request: RequestHead, response: ResponseHead) -> bool:
     return request.version > 0 and lasts_until_the_end(request, response)
 
 
 def announced(head: ResponseHead) -> ResponseHead:
     """Return the same head for a body in chunks."""
-    fields = copy(head.fields)  # other heads share it
-    fields.chunked = True
     raw = head.raw[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+    fields = fields_of(RESPONSE_FIELDS.findall(raw, head.lines_at))
     return ResponseHead(head.status, head.version, raw, head.lines_at, fields)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.exchange.aim import Aims, lines_named
 from proxy.exchange.classify import Classifier
 from proxy.exchange.inject import HeaderInjector, QueryInjector
-from proxy.exchange.record import Beginning
-from proxy.secret import SHORTEST
+from proxy.secret import SHORTEST, Beginning
 
 if TYPE_CHECKING:
     import re
@@ -86,14 +84,17 @@ class Streams(Protocol):
         ...
 
 
+_PARTS: Final = (
+    "_earlier", "_hidden", "_hidden_for", "_own_secrets", "admits_all", "aim", "aims", "classifier", "connection",
+    "counters", "credential_lines", "guards_dots", "injector", "name", "replay", "replays_all", "strip", "timeouts",
+    "tokens", "verdicts",
+)  # fmt: skip
+
+
 class Plan:
     """One connection, ready for the data path. `aim` is where all of its requests go, None where `aims` has to say."""
 
-    __slots__ = (
-        "_earlier", "_hidden", "_hidden_for", "_own_secrets", "admits_all", "aim", "aims", "classifier", "connection",
-        "counters", "credential_lines", "guards_dots", "injector", "name", "replay", "replays_all", "strip", "timeouts",
-        "tokens", "verdicts",
-    )  # fmt: skip
+    __slots__ = _PARTS
 
     def __init__(
         self,
@@ -144,15 +145,12 @@ class Plan:
         prefix = route.prefix.rstrip("/") if route is not None else ""
         self.strip = len(prefix) if route is not None and route.strip else 0
 
-    def at(self, aims: Aims) -> Self:
+    def at(self, aims: Aims) -> Plan:
         """Return the plan for requests that name their origin themselves: only where they go is another matter.
 
         Their targets stay as they are, and begin with the path of `base_url`, which dot segments must not leave.
         """
-        plan = copy(self)
-        plan.aims, plan.aim = aims, aims.fixed
-        plan.strip = 0
-        return plan
+        return _Elsewhere(self, aims)
 
     def hidden(self, token: AccessToken | None) -> tuple[bytes, ...] | None:
         """Return what no log line about this connection may show: secrets, this token, what earlier ones began with.
@@ -172,6 +170,18 @@ class Plan:
             earlier = (each for each in self._earlier if not current or not current[0].startswith(each))
             self._hidden = (*self._own_secrets, *current, *earlier)
         return self._hidden
+
+
+class _Elsewhere(Plan):
+    """The same as another plan, but for where the requests go."""
+
+    __slots__ = ()
+
+    def __init__(self, plan: Plan, aims: Aims) -> None:
+        for name in _PARTS:
+            setattr(self, name, getattr(plan, name))
+        self.aims, self.aim = aims, aims.fixed
+        self.strip = 0
 
 
 class Passage(Plan):

@@ -10,12 +10,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from proxy.form import mypyc_attr
 from proxy.histogram import Histogram
 
 # Prometheus' habit: seconds, upper bounds inclusive, +Inf is the last list element of a histogram.
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-OVERHEAD_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
-LAG_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS: Final[tuple[float, ...]] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+OVERHEAD_BUCKETS: Final[tuple[float, ...]] = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
+)  # fmt: skip
+LAG_BUCKETS: Final[tuple[float, ...]] = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A user name, perhaps with a password, before the host of a URL or of a CONNECT. Only at the very beginning: a search
 # would look at each byte of a long target again from each before it.
 _USER: Final = re.compile(rb"\A((?:[a-z][a-z0-9+.-]*://)?)[^/?]*@", re.IGNORECASE)
@@ -49,22 +52,17 @@ class ProcessCounters:
     store_errors: dict[str, int] = field(default_factory=dict)
 
 
-class Beginning(bytes):
-    """The first bytes of a token that has been replaced: no line may show what begins so, and the rest is forgotten."""
-
-    __slots__ = ()
-
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ExchangeRecord:
     """One downstream request from its head to its end; times are monotonic seconds, sizes are body bytes.
 
     `status` 499 stands for a client that left before the response began. `secrets` is what the line about this exchange
     must not show: those of its connection, or None: any secret that is alive. `ended_at` is for whoever writes the
-    line: wall time in seconds.
+    line: wall time in seconds. `host_line` is the Host that the upstream was sent, as a line.
     """
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "connection", "ended_at", "method", "renewed", "request_id",
+        "attempts", "bytes_in", "bytes_out", "connection", "ended_at", "host_line", "method", "renewed", "request_id",
         "seconds_token", "seconds_total", "seconds_upstream", "secrets", "status", "target",
     )  # fmt: skip
 
@@ -83,6 +81,7 @@ class ExchangeRecord:
         self.request_id = ""
         self.secrets: tuple[bytes, ...] | None = ()
         self.ended_at = 0.0
+        self.host_line = b""
 
     @property
     def path(self) -> bytes:

@@ -29,15 +29,14 @@ _BINDING: Final = re.compile(rb"\r\nauthorization:[ \t]*(?:ntlm|negotiate)(?![^ 
 _TRAILERS: Final = b"TE: trailers\r\nConnection: TE\r\n"
 
 
-def upstream_target(plan: Plan, base_path: bytes, target: bytes) -> bytes:
-    """Return the target for the upstream: the route's prefix stripped, the path of `base_url` put before it.
+def upstream_target(base_path: bytes, rest: bytes, *, guards_dots: bool) -> bytes:
+    """Return the target for the upstream: the path of `base_url` before `rest`, what is left behind the route's prefix.
 
-    `base_path` is that path, without a slash at its end.
+    `base_path` has no slash at its end.
 
-    Raises `Refusal` for a path with dot segments where they could leave the base or an allowed path.
+    Raises `Refusal` for a path with dot segments where they could leave the base or an allowed path (`guards_dots`).
     """
-    rest = target[plan.strip :]
-    if plan.guards_dots and _has_dot_segment(rest):
+    if guards_dots and _has_dot_segment(rest):
         raise Refusal(PROBLEMS["bad_request"], "a path with dot segments can't be held to the connection's base path")
     if rest[:1] == b"/":
         return base_path + rest

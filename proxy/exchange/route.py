@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.exchange.plan import Plan
+    from proxy.definitions.models import Connection
 
 
-class RouteTable:
+class Routed(Protocol):
+    """What belongs to a connection, and is found by its route: a plan, as a rule."""
+
+    @property
+    def connection(self) -> Connection:
+        """Whose it is."""
+        ...
+
+
+P = TypeVar("P", bound=Routed)
+
+
+class RouteTable(Generic[P]):
     """The routes of one listener. Looking one up costs the same for one route and for a thousand."""
 
     __slots__ = ("_anywhere", "_by_host")
 
-    def __init__(self, plans: Iterable[Plan]) -> None:
-        self._by_host: dict[bytes, _Prefixes] = {}
-        self._anywhere = _Prefixes()
+    def __init__(self, plans: Iterable[P]) -> None:
+        self._by_host: dict[bytes, _Prefixes[P]] = {}
+        self._anywhere: _Prefixes[P] = _Prefixes()
         for plan in plans:
             route = plan.connection.route
             if route is None:
@@ -31,7 +43,7 @@ class RouteTable:
         """The virtual hosts that some route names."""
         return frozenset(self._by_host)
 
-    def find(self, host: bytes, target: bytes) -> Plan | None:
+    def find(self, host: bytes, target: bytes) -> P | None:
         """Return the plan whose route has the longest matching prefix; a virtual host's own routes come first.
 
         `host` is lower case and without a port. `/crm` matches `/crm`, `/crm/…` and `/crm?…`, never `/crmx`.
@@ -45,16 +57,16 @@ class RouteTable:
         return self._anywhere.find(target)
 
 
-class _Prefixes:
+class _Prefixes(Generic[P]):
     """Path prefixes by their first segment, the longest first."""
 
     __slots__ = ("_by_segment", "_everything")
 
     def __init__(self) -> None:
-        self._by_segment: dict[bytes, list[tuple[bytes, Plan]]] = {}
-        self._everything: Plan | None = None
+        self._by_segment: dict[bytes, list[tuple[bytes, P]]] = {}
+        self._everything: P | None = None
 
-    def add(self, prefix: bytes, plan: Plan) -> None:
+    def add(self, prefix: bytes, plan: P) -> None:
         if not prefix:
             self._everything = plan
             return
@@ -62,7 +74,7 @@ class _Prefixes:
         entries.append((prefix, plan))
         entries.sort(key=lambda entry: -len(entry[0]))
 
-    def find(self, target: bytes) -> Plan | None:
+    def find(self, target: bytes) -> P | None:
         end = target.find(b"/", 1)
         segment = target if end < 0 else target[:end]
         entries = self._by_segment.get(segment)

@@ -10,12 +10,14 @@ from proxy.exchange.flow import Exchange
 from proxy.exchange.pressure import Pressure
 from proxy.exchange.record import BUCKETS, OVERHEAD_BUCKETS, ExchangeRecord, without_user
 from proxy.exchange.turned_away import TurnedAway
+from proxy.problem import answer
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from proxy.access_token import AccessToken
+    from proxy.errors import Refusal
     from proxy.exchange.inspection import Bounds
     from proxy.exchange.record import ConnectionCounters, ProcessCounters, Recorder
     from proxy.exchange.replay import ReplayMemory
@@ -119,6 +121,19 @@ class Surroundings:
         self.exchange = TurnedAway if self.full else self._usual
         for other in self._beside:
             other.press(pressure)
+
+    def reply(self, record: ExchangeRecord, refusal: Refusal, *, close: bool, head_only: bool) -> bytes:
+        """Count an own answer to a request of a connection, and return it."""
+        self.count_reply(refusal.problem)
+        return answer(
+            refusal.problem,
+            refusal.detail,
+            request_id=self.identify(record),
+            connection=record.connection,
+            retry_after=refusal.retry_after,
+            close=close,
+            head_only=head_only,
+        )
 
     def count_reply(self, problem: Problem) -> None:
         """Count an own answer."""

@@ -72,48 +72,24 @@ def parent_of(values: list[bytes]) -> Parent | None:
 
 
 class TracedRecord(ExchangeRecord):
-    """The record of an exchange that is part of a trace. `server` is the authority that the request was for."""
+    """The record of an exchange that is part of a trace."""
 
-    __slots__ = ("server", "trace")
+    __slots__ = ("trace",)
 
     def __init__(self, connection: str, method: bytes, target: bytes, trace: Trace) -> None:
         super().__init__(connection, method, target)
         self.trace = trace
-        self.server = b""
 
-
-class TracedExchange(Exchange):
-    """An exchange whose request goes on under the id of our span."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        bits: Callable[[int], int],
-        surroundings: Surroundings,
-        client: Client,
-        plan: Plan,
-        head: RequestHead,
-        *,
-        strip_authorization: bool,
-    ) -> None:
-        super().__init__(surroundings, client, plan, head, strip_authorization=strip_authorization)
-        trace = take_part(sampler, bits, head)
-        self._record: TracedRecord = TracedRecord(plan.name, head.method, head.target, trace)
-
-    def _close_record(self, bytes_in: int = 0) -> None:
-        if self._record.attempts:
-            self._record.server = self._aim.host_line.partition(b":")[2].strip()
-        super()._close_record(bytes_in)
+    @property
+    def server(self) -> bytes:
+        """The authority that the upstream was asked as."""
+        return self.host_line.partition(b":")[2].strip()
 
 
 class Tracing:
     """Makes exchanges that take part in traces, of one `kind`. `bits` gives a number of so many random bits."""
 
-    def __init__(
-        self, sampler: Sampler, bits: Callable[[int], int], kind: type[TracedExchange] = TracedExchange
-    ) -> None:
+    def __init__(self, sampler: Sampler, bits: Callable[[int], int], kind: type[Exchange] = Exchange) -> None:
         self._sampler = sampler
         self._bits = bits
         self._kind = kind
@@ -121,10 +97,11 @@ class Tracing:
     def exchange(
         self, surroundings: Surroundings, client: Client, plan: Plan, head: RequestHead, *, strip_authorization: bool
     ) -> Exchange:
-        """Return the exchange of one head, whose fields are changed."""
-        return self._kind(
-            self._sampler, self._bits, surroundings, client, plan, head, strip_authorization=strip_authorization
-        )
+        """Return the exchange of one head, whose fields are changed: it goes on under the id of our span."""
+        exchange = self._kind(surroundings, client, plan, head, strip_authorization=strip_authorization)
+        trace = take_part(self._sampler, self._bits, head)
+        exchange.record = TracedRecord(plan.name, head.method, head.target, trace)
+        return exchange
 
 
 def take_part(sampler: Sampler, bits: Callable[[int], int], head: RequestHead) -> Trace:

@@ -13,6 +13,7 @@ from proxy.inbound.bind import bind_socket, bound_at, printable_address
 from proxy.inbound.connection import Downstream
 from proxy.inbound.tls import Exchangeable
 from proxy.problem import PROBLEMS, answer
+from proxy.wire.reader import as_protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -79,7 +80,9 @@ class Listener:
         loop = self.surroundings.loop
         sock = self._bound()
         self.at = bound_at(sock)
-        self._server = await loop.create_server(lambda: Downstream(self), sock=sock, ssl=self._context, backlog=BACKLOG)
+        self._server = await loop.create_server(
+            lambda: as_protocol(Downstream(self)), sock=sock, ssl=self._context, backlog=BACKLOG
+        )
         return printable_address(sock)
 
     def stop_accepting(self) -> None:

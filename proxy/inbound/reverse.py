@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -25,20 +24,26 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_RELAYED: Final = frozenset((b"TRACE", b"CONNECT"))
 
 
-@dataclass(frozen=True, slots=True)
 class ReverseRules:
     """What one reverse listener lets through; `extra_hosts` are `allowed_hosts` and the virtual hosts, lower case."""
 
-    routes: RouteTable
-    extra_hosts: frozenset[bytes]
-    allow_origins: frozenset[str]
-    credential: bytes | None
-    challenge: str
-    # Whether a request's `Authorization` is for the listener; asked on every request.
-    strips_authorization: bool = field(init=False)
+    __slots__ = ("allow_origins", "challenge", "credential", "extra_hosts", "routes", "strips_authorization")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "strips_authorization", self.credential is not None)
+    def __init__(
+        self,
+        routes: RouteTable[Plan],
+        extra_hosts: frozenset[bytes],
+        allow_origins: frozenset[str],
+        credential: bytes | None,
+        challenge: str,
+    ) -> None:
+        self.routes = routes
+        self.extra_hosts = extra_hosts
+        self.allow_origins = allow_origins
+        self.credential = credential
+        self.challenge = challenge
+        # Whether a request's `Authorization` is for the listener; asked on every request.
+        self.strips_authorization = credential is not None
 
     def allows_host(self, host: bytes, peer: Peer) -> bool:
         """Whether this listener answers for `host`, a Host field's value; ports are not compared."""

@@ -176,8 +176,10 @@ class Metrics:
 
     def _of_process(self, text: _Text, gathered: Gathered) -> Iterator[str]:
         process = gathered.process
-        yield text.head("build", "info", "Versions of the proxy and of its interpreter; how heads are read.")
-        labels = f'version="{_escape(self._version)}",python="{platform.python_version()}",heads="{FORM}"'
+        yield text.head(
+            "build", "info", "Versions of the proxy and of its interpreter; whether its data path is compiled."
+        )
+        labels = f'version="{_escape(self._version)}",python="{platform.python_version()}",form="{FORM}"'
         yield f"{_PREFIX}build_info{{{labels}}} 1\n"
         yield text.head("overhead_seconds", "histogram", "Time of an exchange that neither upstream nor token took.")
         yield from text.histogram("overhead_seconds", "", process.overhead)

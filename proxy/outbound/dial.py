@@ -12,6 +12,7 @@ from proxy.outbound.tls import TlsEngine
 from proxy.outbound.upstream import Upstream
 from proxy.patience import Patience
 from proxy.problem import PROBLEMS
+from proxy.wire.reader import as_protocol
 
 if TYPE_CHECKING:
     import ssl
@@ -97,7 +98,8 @@ class Dialler:
         if self._context is not None:
             session, pool.session = pool.session, None  # a TLS 1.3 ticket is for one use (RFC 8446 §C.4)
             engine = TlsEngine(self._context, self._server_name, session)
-        _, stream = await self._way.open(lambda: Upstream(pool, engine, handshake), address, self._host, self._port)
+        stream = Upstream(pool, engine, handshake)
+        await self._way.open(lambda: as_protocol(stream), address, self._host, self._port)
         try:
             await handshake
         except BaseException:

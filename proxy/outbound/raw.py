@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.errors import Refusal
 from proxy.outbound.dial import reach
-from proxy.wire.reader import Reader
+from proxy.wire.reader import Reader, as_protocol
 from proxy.wire.sweep import NEVER
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ class RawStreams:
 
     async def _dial(self, waiter: RawWaiter, host: str, port: int) -> None:
         async def attempt(address: str) -> RawStream:
-            _, stream = await self._way.open(lambda: RawStream(self._sweep), address, host, port)
+            stream = RawStream(self._sweep)
+            await self._way.open(lambda: as_protocol(stream), address, host, port)
             return stream
 
         try:

@@ -15,7 +15,7 @@ from proxy.definitions.templates.placeholders import Ambient
 from proxy.exchange.aim import Aims
 from proxy.exchange.claims import Claim, HostTable, OriginPlans, prefix_of
 from proxy.exchange.flow import Exchange
-from proxy.exchange.in_chunks import InChunks, TracedInChunks
+from proxy.exchange.in_chunks import InChunks
 from proxy.exchange.inspection import Bounds
 from proxy.exchange.plan import Passage, Plan
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
@@ -135,7 +135,7 @@ class Workshop:
             exchange=Tracing(sampler, entropy.getrandbits).exchange if sampler is not None else Exchange,
         )
         self._without_resets = self.surroundings.beside(
-            Tracing(sampler, entropy.getrandbits, TracedInChunks).exchange if sampler is not None else InChunks
+            Tracing(sampler, entropy.getrandbits, InChunks).exchange if sampler is not None else InChunks
         )
         self._tunnels_claimed, self._tunnels = (
             RawStreams(way, self._loop, self.sweep, _TUNNEL_CONNECT) for way in (self._claimed, self._unclaimed)

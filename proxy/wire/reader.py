@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic  # noqa: TID251 what a piece has cost is a matter of this machine, not of the proxy's clock
-from typing import Final
+from typing import Final, cast
+
+from proxy.form import mypyc_attr
 
 # Bytes. uvloop's own buffer has 250 KiB, and a stream whose other side does not read came to hold 400 of them. Two
 # pieces of this size and all else of a stream stay below 256 KiB (D-175), and large bodies cost no more CPU time; in
@@ -18,13 +20,31 @@ _VIEW: Final = memoryview(_BUFFER)
 _TURN: Final = 0.005
 
 
-class Reader(asyncio.BufferedProtocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Reader:
     """A protocol that is given at most `READ_MAX` bytes at a time.
 
-    One that takes a stream over from another has to be one, too: uvloop may go on to use the other's buffer.
+    One that takes a stream over from another has to be one, too: uvloop may go on to use the other's buffer. It knows
+    such a protocol by `get_buffer`, not by its class, so this is none of asyncio's: a compiled class can't be one.
     """
 
     __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A stream is there."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+
+    def eof_received(self) -> bool:
+        """The other side says no more; whether the stream stays open for what is still to be said."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The other side takes no more."""
+
+    def resume_writing(self) -> None:
+        """It takes again."""
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Where to read into, whatever the loop would like."""
@@ -53,3 +73,8 @@ class Reader(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take it."""
+
+
+def as_protocol(reader: Reader) -> asyncio.BufferedProtocol:
+    """Return the same as what asyncio's types ask for."""
+    return cast("asyncio.BufferedProtocol", reader)

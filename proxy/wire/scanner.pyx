@@ -28,11 +28,6 @@ from proxy.wire.response import ResponseHead
 from proxy.wire.response import fields_of as fields_of_response
 from proxy.wire.response import parse_response as _pure_response
 
-cdef extern from "Python.h":
-    ctypedef struct PyTypeObject:
-        pass
-    object PyType_GenericNew(PyTypeObject*, PyObject*, PyObject*)
-
 ctypedef const unsigned char* Bytes
 
 cdef enum:
@@ -398,21 +393,14 @@ cdef object _request_head(bytes buffer, object limits, Py_ssize_t searched):
     fields = _fields(&lines, _known_requests, fields_of_request)
     if fields is None:
         return None
-    # As `RequestHead.__init__` does; to call it costs twice as much as all of its assignments.
-    head = PyType_GenericNew(<PyTypeObject*>RequestHead, NULL, NULL)
-    head.method = method
-    head.target = PyBytes_FromStringAndSize(<const char*>target_at, target_size)
-    head.version = version
-    head.lines = PyBytes_FromStringAndSize(<const char*>start + lines_at, end - lines_at)
-    head.fields = fields
-    head.size = end + 2
-    if seen & (1 << _CONNECTION):
-        head.keeps_alive = not fields.close and (version == 1 or fields.keep_alive)
-        head.upgrade = fields.upgrade if version == 1 else b""
-    else:
-        head.keeps_alive = version == 1
-        head.upgrade = b""
-    return head
+    return RequestHead(
+        method,
+        PyBytes_FromStringAndSize(<const char*>target_at, target_size),
+        version,
+        PyBytes_FromStringAndSize(<const char*>start + lines_at, end - lines_at),
+        fields,
+        end + 2,
+    )
 
 
 cdef inline bint _begins(Bytes at, const char* word) noexcept nogil:
@@ -480,11 +468,5 @@ cdef object _response_head(bytes buffer, object limits, Py_ssize_t searched):
     fields = _fields(&lines, _known_responses, fields_of_response)
     if fields is None:
         return None
-    head = PyType_GenericNew(<PyTypeObject*>ResponseHead, NULL, NULL)
-    head.status = status
-    head.version = version
-    head.raw = buffer if end + 2 == PyBytes_GET_SIZE(buffer) else PyBytes_FromStringAndSize(<const char*>start, end + 2)
-    head.lines_at = lines_at
-    head.fields = fields
-    head.size = end + 2
-    return head
+    raw = buffer if end + 2 == PyBytes_GET_SIZE(buffer) else PyBytes_FromStringAndSize(<const char*>start, end + 2)
+    return ResponseHead(status, version, raw, lines_at, fields)

@@ -119,8 +119,8 @@ async def test_the_version_says_how_heads_are_read(tmp_path, pure):
     text = await iclient_proxy("version", cwd=tmp_path, environment={"ICLIENT_PROXY_PURE": pure})
     data = await iclient_proxy("version", "--format", "json", cwd=tmp_path, environment={"ICLIENT_PROXY_PURE": pure})
 
-    assert text.out.endswith(f", heads {expected})\n")
-    assert json.loads(data.out)["heads"] == expected
+    assert text.out.endswith(f", data path {expected})\n")
+    assert json.loads(data.out)["form"] == expected
 
 
 @pytest.mark.case("S-312")

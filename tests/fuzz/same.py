@@ -35,7 +35,8 @@ def told(read: Callable[..., Any], data: bytes, limits: HeadLimits, searched: in
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    found = {name: getattr(value, name) for name in value.__slots__}
+    found = {name: getattr(value, name) for name in dir(value) if not name.startswith("__")}
+    found = {name: part for name, part in found.items() if not callable(part)}
     return {name: _parts(part) if isinstance(part, _PARTS) else part for name, part in found.items()}
 
 

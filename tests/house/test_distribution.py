@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+import hatch_build
 from tests.house import tree
 
 BUILD = """
@@ -84,7 +85,7 @@ def test_the_source_holds_what_the_wheel_is_made_of_and_nothing_else(built):
     assert product() | beside <= names
 
 
-# With the compiled scanner
+# With the compiled data path
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +106,22 @@ def accelerated(tmp_path_factory):
 
 
 @pytest.mark.needs("accelerator")
-def test_a_wheel_that_is_asked_to_has_the_scanner_and_is_one_for_this_python(accelerated):
+@pytest.mark.timeout(300)  # two compilations
+def test_a_wheel_that_is_asked_to_has_what_is_compiled_beside_its_sources_and_is_one_for_this_python(accelerated):
     [wheel] = accelerated[0].glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
         names = {name for name in opened.namelist() if ".dist-info/" not in name}
 
-    [added] = names - product()
-    assert added.startswith("proxy/wire/scanner.cpython-")
+    stems = {name.partition(".")[0] for name in names - product()}
+    sources = {path.with_suffix("").as_posix() for path in (hatch_build.SCANNER, *hatch_build.MODULES)}
+    assert stems == sources | {"proxy/data_path__mypyc"}
+    assert all(".cpython-" in name and name.endswith(".so") for name in names - product())
     assert product() <= names
     assert f"-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-linux_" in wheel.name
 
 
 @pytest.mark.needs("accelerator")
+@pytest.mark.timeout(300)  # two compilations
 def test_two_such_wheels_have_the_same_bytes(accelerated):
     one, two = ([path.read_bytes() for path in folder.glob("*.whl")] for folder in accelerated)
 

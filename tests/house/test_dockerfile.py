@@ -129,7 +129,7 @@ def test_the_steps_of_the_build_stage_install_a_proxy_that_runs_and_writes_nothi
     )
 
     assert re.search(r"\b\d+\.\d+\.\d+\b", version.stdout)
-    assert "heads compiled" in version.stdout
+    assert "data path compiled" in version.stdout
     assert listing(installed) == before
     assert [path.suffix for path in installed.rglob("scanner.*")].count(".so") == 1
     assert list(installed.rglob("scanner.c")) == []

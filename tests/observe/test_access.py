@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.exchange.record import Beginning, ExchangeRecord
+from proxy.exchange.record import ExchangeRecord
 from proxy.observe.access import BATCH, AccessLog
 from proxy.observe.render import console_line
+from proxy.secret import Beginning
 from tests.observe.lines import StoppedClock
 
 

@@ -155,7 +155,7 @@ async def test_versions_and_the_process_itself_are_there(accept):
 
     [build] = [dict(labels) for (name, labels) in samples if name == "iclient_proxy_build_info"]
     assert build["version"] == "0.1.0"
-    assert build["heads"] == FORM
+    assert build["form"] == FORM
     names = {name for name, _ in samples}
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
     assert "python_gc_collections_total" in names
