@@ -14,6 +14,7 @@ import httptools
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
 from proxy.wire.names import KEPT_IN_REQUESTS, REQUEST_FIELDS, TOKEN, has_tab, line_name_and_value, options
+from proxy.wire.shapes import Shapes
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -24,9 +25,8 @@ _BAD_REQUEST: Final = PROBLEMS["bad_request"]
 _NOT_IMPLEMENTED: Final = PROBLEMS["not_implemented"]
 
 # Unreserved, reserved without "#", and "%"; also [ ] \ ^ | which clients send raw and servers take (RFC 3986 §2).
-START_LINE: Final = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!$-;=?-Z\[\]\\^_a-z|~]+) HTTP/1\.([01])\r\n",
-)
+_IN_TARGET: Final = rb"[!$-;=?-Z\[\]\\^_a-z|~]"
+START_LINE: Final = re.compile(rb"([!#$%%&'*+\-.^_`|~0-9A-Za-z]+) (%b+) HTTP/1\.([01])\r\n" % _IN_TARGET)
 _VERSION: Final = re.compile(rb" HTTP/(\d)\.(\d)\r\n")
 _MAX_FORWARDS: Final = re.compile(rb"\r\nmax-forwards:[^\r]*", re.IGNORECASE)
 _DIGITS: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
@@ -190,15 +190,16 @@ class RequestHead:
 
 
 class HeadLimits:
-    """The four limits on a head: bytes in all, bytes a line, lines, bytes of the target."""
+    """The four limits on a head: bytes in all, bytes a line, lines, bytes of the target; `least` is that of bytes."""
 
-    __slots__ = ("fields", "line", "size", "target")
+    __slots__ = ("fields", "least", "line", "size", "target")
 
     def __init__(self, size: int, line: int, fields: int, target: int) -> None:
         self.size = size
         self.line = line
         self.fields = fields
         self.target = target
+        self.least = min(size, line, target)
 
 
 class _Silent:
@@ -207,6 +208,11 @@ class _Silent:
 
 _SILENT: Final = _Silent()
 MEMO: Final[dict[bytes, RequestFields]] = {}
+# The start line of a head with a shape. Any other one is for llhttp: it reads targets, too, and knows about CONNECT.
+SHAPES: Final = Shapes(REQUEST_FIELDS, rb"([A-Z]++) (/%b*+) HTTP/1\.1" % _IN_TARGET)
+_PLAIN_METHODS: Final = KNOWN_METHODS - {b"CONNECT"}
+# Bytes of the lines by which shapes are told apart: the Host line, which comes first, and a little of the next one.
+_BEGINNING: Final = 32
 
 
 def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> RequestHead | None:
@@ -215,6 +221,22 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     `searched` is how much of the buffer an earlier call has seen. Raises `Refusal` for what is not relayed; the
     stream must then be closed, since where the next request begins is unknown.
     """
+    if not searched:
+        lines_at = buffer.find(b"\r\n")
+        shape = SHAPES.known.get(buffer[lines_at : lines_at + _BEGINNING])
+        if shape is not None and (match := shape.match(buffer)) is not None:
+            method, target, *found = match.groups()
+            known = MEMO.get(b"".join(found))
+            size = match.end()
+            # What is in any doubt goes the long way, which tells what is wrong with it, if anything is.
+            if (
+                known is not None
+                and known.host_line
+                and method in _PLAIN_METHODS
+                and size <= limits.least
+                and shape.fields <= limits.fields
+            ):
+                return RequestHead(method, target, 1, buffer[lines_at : size - 2], known, size)
     skipped = 0
     if buffer.startswith((b"\r", b"\n")):
         while buffer.startswith(b"\r\n", skipped):
@@ -238,7 +260,7 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     if end > limits.line:
         _check_lines(head, limits)
     # A field takes four bytes at least, so a short head need not be counted.
-    if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
+    if end > 4 * limits.fields and head.count(b"\r\n") - 2 > limits.fields:
         raise Refusal(PROBLEMS["headers_too_large"], f"more than {limits.fields} fields (limits.header_fields)")
     if method not in KNOWN_METHODS:
         _check_method(method)
@@ -246,7 +268,11 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     else:
         _validate(head)
     found = REQUEST_FIELDS.findall(head, lines_at)
-    fields = MEMO.get(b"".join(found)) or fields_of(found)
+    fields = MEMO.get(b"".join(found))
+    if fields is None:
+        fields = fields_of(found)
+    else:
+        SHAPES.passed(head[lines_at : lines_at + _BEGINNING], head[lines_at:])
     if version == b"0" and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":

@@ -13,6 +13,7 @@ import httptools
 from proxy.errors import Refusal
 from proxy.problem import PROBLEMS
 from proxy.wire.names import KEPT_IN_RESPONSES, RESPONSE_FIELDS, has_tab, line_name_and_value, options
+from proxy.wire.shapes import Shapes
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -114,6 +115,9 @@ class _Silent:
 
 _SILENT: Final = _Silent()
 MEMO: Final[dict[bytes, ResponseFields]] = {}
+SHAPES: Final = Shapes(RESPONSE_FIELDS)
+# Bytes of the lines by which shapes are told apart, beside the status line: an upstream's first one says little.
+_BEGINNING: Final = 16
 # Status and version by status line: an upstream knows a dozen of them.
 _status_lines: Final[dict[bytes, tuple[int, int]]] = {}
 
@@ -123,6 +127,14 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
 
     Raises `Refusal` (502) for what is malformed; the stream must then be closed and never reused.
     """
+    if not searched:
+        lines_at = buffer.find(b"\r\n")
+        shape = SHAPES.known.get(buffer[: lines_at + _BEGINNING])
+        if shape is not None and (match := shape.match(buffer, lines_at)) is not None:
+            known = MEMO.get(b"".join(match.groups()))
+            size = match.end()
+            if known is not None and size <= limits.size and shape.fields <= limits.fields:
+                return ResponseHead(shape.status, 1, buffer[:size], lines_at, known)
     end = buffer.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
     if end < 0 or end > limits.size:
         _check_incomplete(buffer, limits)
@@ -130,10 +142,7 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     head = buffer[: end + 4] if len(buffer) > end + 4 else buffer
     lines_at = head.find(b"\r\n")
     line = head[:lines_at]
-    known = _status_lines.get(line)
-    if known is None:
-        known = _status_line(line)
-    status, version = known
+    status, version = _status_lines.get(line) or _status_line(line)
     if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
         _refuse("too many header fields")
     # llhttp stops at an upgrade, so the lines of a 101 are shown to it as those of a response that has no body either.
@@ -145,7 +154,11 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     except httptools.HttpParserError as error:
         raise Refusal(_PROTOCOL_ERROR, "the header section breaks the grammar of HTTP/1.1") from error
     lines = RESPONSE_FIELDS.findall(head, lines_at)
-    fields = MEMO.get(b"".join(lines)) or fields_of(lines)
+    fields = MEMO.get(b"".join(lines))
+    if fields is None:
+        fields = fields_of(lines)
+    elif version == 1 and status != 101:
+        SHAPES.passed(head[: lines_at + _BEGINNING], head[lines_at:], status)
     if version == 0 and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 response")
     return ResponseHead(status, version, head, lines_at, fields)
