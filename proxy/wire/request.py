@@ -208,9 +208,7 @@ class _Silent:
 
 _SILENT: Final = _Silent()
 MEMO: Final[dict[bytes, RequestFields]] = {}
-# The start line of a head with a shape. Any other one is for llhttp: it reads targets, too, and knows about CONNECT.
-SHAPES: Final = Shapes(REQUEST_FIELDS, rb"([A-Z]++) (/%b*+) HTTP/1\.1" % _IN_TARGET)
-_PLAIN_METHODS: Final = KNOWN_METHODS - {b"CONNECT"}
+SHAPES: Final = Shapes(REQUEST_FIELDS)
 # Bytes of the lines by which shapes are told apart: the Host line, which comes first, and a little of the next one.
 _BEGINNING: Final = 32
 
@@ -223,20 +221,16 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     """
     if not searched:
         lines_at = buffer.find(b"\r\n")
-        shape = SHAPES.known.get(buffer[lines_at : lines_at + _BEGINNING])
-        if shape is not None and (match := shape.match(buffer)) is not None:
-            method, target, *found = match.groups()
-            known = MEMO.get(b"".join(found))
-            size = match.end()
-            # What is in any doubt goes the long way, which tells what is wrong with it, if anything is.
-            if (
-                known is not None
-                and known.host_line
-                and method in _PLAIN_METHODS
-                and size <= limits.least
-                and shape.fields <= limits.fields
-            ):
-                return RequestHead(method, target, 1, buffer[lines_at : size - 2], known, size)
+        for shape in SHAPES.known.get(buffer[lines_at : lines_at + _BEGINNING], ()):
+            match = shape.match(buffer)
+            if match is not None:
+                target, *found = match.groups()
+                known = MEMO.get(b"".join(found))
+                size = match.end()
+                # What is in any doubt goes the long way, which tells what is wrong with it, if anything is.
+                if known is None or not known.host_line or size > limits.least or shape.fields > limits.fields:
+                    break
+                return RequestHead(shape.method, target, 1, buffer[lines_at : size - 2], known, size)
     skipped = 0
     if buffer.startswith((b"\r", b"\n")):
         while buffer.startswith(b"\r\n", skipped):
@@ -272,7 +266,9 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     if fields is None:
         fields = fields_of(found)
     else:
-        SHAPES.passed(head[lines_at : lines_at + _BEGINNING], head[lines_at:])
+        SHAPES.turn -= 1
+        if SHAPES.turn <= 0:
+            _learn(method, head, lines_at)
     if version == b"0" and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 request")
     if not fields.host_line and version == b"1":
@@ -303,6 +299,16 @@ def fields_of(lines: list[bytes]) -> RequestFields:
             MEMO.clear()
         MEMO[key] = fields
     return fields
+
+
+def _learn(method: bytes, head: bytes, lines_at: int) -> None:
+    """Have the shape of a good head known, unless llhttp has to see those with its start line, too.
+
+    It reads targets, and knows what CONNECT means.
+    """
+    if method in KNOWN_METHODS and method != b"CONNECT":
+        start = rb"%b (/%b*+) HTTP/1\.1" % (re.escape(method), _IN_TARGET)
+        SHAPES.learn(head[lines_at : lines_at + _BEGINNING], head[lines_at:], start=start, method=method)
 
 
 def _validate(head: bytes) -> None:

@@ -127,20 +127,21 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
 
     Raises `Refusal` (502) for what is malformed; the stream must then be closed and never reused.
     """
+    lines_at = buffer.find(b"\r\n")
     if not searched:
-        lines_at = buffer.find(b"\r\n")
-        shape = SHAPES.known.get(buffer[: lines_at + _BEGINNING])
-        if shape is not None and (match := shape.match(buffer, lines_at)) is not None:
-            known = MEMO.get(b"".join(match.groups()))
-            size = match.end()
-            if known is not None and size <= limits.size and shape.fields <= limits.fields:
+        for shape in SHAPES.known.get(buffer[: lines_at + _BEGINNING], ()):
+            match = shape.match(buffer, lines_at)
+            if match is not None:
+                known = MEMO.get(b"".join(match.groups()))
+                size = match.end()
+                if known is None or size > limits.size or shape.fields > limits.fields:
+                    break
                 return ResponseHead(shape.status, 1, buffer[:size], lines_at, known)
     end = buffer.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
     if end < 0 or end > limits.size:
         _check_incomplete(buffer, limits)
         return None
     head = buffer[: end + 4] if len(buffer) > end + 4 else buffer
-    lines_at = head.find(b"\r\n")
     line = head[:lines_at]
     status, version = _status_lines.get(line) or _status_line(line)
     if end > 4 * limits.fields and head.count(b"\n") - 2 > limits.fields:
@@ -158,7 +159,9 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     if fields is None:
         fields = fields_of(lines)
     elif version == 1 and status != 101:
-        SHAPES.passed(head[: lines_at + _BEGINNING], head[lines_at:], status)
+        SHAPES.turn -= 1
+        if SHAPES.turn <= 0:
+            SHAPES.learn(head[: lines_at + _BEGINNING], head[lines_at:], status=status)
     if version == 0 and fields.chunked:
         _refuse("Transfer-Encoding in an HTTP/1.0 response")
     return ResponseHead(status, version, head, lines_at, fields)

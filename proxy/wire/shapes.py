@@ -10,63 +10,69 @@ lines that matter come to is not a matter of shapes: the match's groups are thes
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Final
 
 # All that llhttp asks of a value, unless its line is one of those that matter (RFC 9110 §5.5). Possessive: where the
 # next byte is not the CR, nothing shorter will do either.
 _VALUE: Final = rb"[\t -~\x80-\xff]*+"
-_MOST: Final = 64  # some 5 KiB each
+_MOST: Final = 64  # beginnings
+_OF_ONE: Final = 2  # shapes of one beginning; some 5 KiB each
 _SIZE_MAX: Final = 4096  # bytes of all lines
 _FIELDS_MAX: Final = 64
-# To learn one takes as long as to read 200 heads without. So it is done the later, the oftener it was done before, and
+# To learn one takes as long as to read 100 heads without. So it is done the later, the oftener it was done before, and
 # where no two heads have the same shape, it is nearly never done.
 _FIRST: Final = 64
 _LAST: Final = 4096
 
 
 class Shape:
-    """One shape: `match` matches a head to its end, `fields` is how many lines it has, `status` that of a response."""
+    """One shape: `match` matches a head to its end, `fields` is how many lines it has.
 
-    __slots__ = ("fields", "match", "status")
+    `method` is that of a request, `status` that of a response.
+    """
 
-    def __init__(self, match: Callable[..., re.Match[bytes] | None], fields: int, status: int) -> None:
-        self.match = match
+    __slots__ = ("fields", "match", "method", "pattern", "status")
+
+    def __init__(self, pattern: bytes, fields: int, method: bytes, status: int) -> None:
+        self.pattern = pattern
+        self.match = re.compile(pattern).match
         self.fields = fields
+        self.method = method
         self.status = status
 
 
 class Shapes:
-    """The shapes known of one direction, by how heads begin: for each beginning the one that was learned last.
+    """The shapes known of one direction, by how heads begin; `matters` finds the lines that matter.
 
-    `matters` finds the lines that matter, `start` is an expression for what stands before the lines. `turn`: how many
-    more heads have to pass until one is learned.
+    `turn`: how many more heads have to pass until one is learned. Whoever reads heads counts it down: a call for each
+    would cost more than all else here.
     """
 
-    __slots__ = ("_matters", "_pause", "_start", "known", "turn")
+    __slots__ = ("_matters", "_pause", "known", "turn")
 
-    def __init__(self, matters: re.Pattern[bytes], start: bytes = b"") -> None:
-        self.known: dict[bytes, Shape] = {}
+    def __init__(self, matters: re.Pattern[bytes]) -> None:
+        self.known: dict[bytes, tuple[Shape, ...]] = {}
         self.turn = self._pause = _FIRST
         self._matters = matters
-        self._start = start
 
-    def passed(self, beginning: bytes, fields: bytes, status: int = 0) -> None:
-        r"""Take note of a good head whose shape was not known; `fields` are `\r\nA: 1\r\nB: 2\r\n\r\n`."""
-        self.turn -= 1
-        if self.turn > 0 or len(fields) > _SIZE_MAX:
-            return
+    def learn(
+        self, beginning: bytes, fields: bytes, *, start: bytes = b"", method: bytes = b"", status: int = 0
+    ) -> None:
+        r"""Learn the shape of a good head; `fields` are `\\r\\nA: 1\\r\\nB: 2\\r\\n\\r\\n`.
+
+        `start` is an expression for what stands before them. Of one beginning the shapes that were learned last are
+        known.
+        """
         self._pause = min(2 * self._pause, _LAST)
         self.turn = self._pause
         _, *lines = fields[:-4].split(b"\r\n")
-        if len(lines) > _FIELDS_MAX:
+        if len(fields) > _SIZE_MAX or len(lines) > _FIELDS_MAX:
             return
-        if len(self.known) >= _MOST:
+        pattern = start + b"".join(self._line(line) for line in lines) + rb"\r\n\r\n"
+        if len(self.known) >= _MOST and beginning not in self.known:
             self.known.clear()
-        pattern = self._start + b"".join(self._line(line) for line in lines) + rb"\r\n\r\n"
-        self.known[beginning] = Shape(re.compile(pattern).match, len(lines), status)
+        others = (shape for shape in self.known.get(beginning, ()) if shape.pattern != pattern)
+        self.known[beginning] = (Shape(pattern, len(lines), method, status), *others)[:_OF_ONE]
 
     def _line(self, line: bytes) -> bytes:
         name = re.escape(line[: line.index(b":")])
