@@ -42,7 +42,11 @@ GROUPS: Final = (
         ("proxy/exchange/inject.py", "proxy/exchange/location.py", "proxy/exchange/rewrite.py", "proxy/wire/names.py"),
         ("tests/exchange", "tests/wire"),
     ),
-    Group("framing", ("proxy/wire/framing.py", "proxy/wire/request.py", "proxy/wire/response.py"), ("tests/wire",)),
+    Group(
+        "framing",
+        ("proxy/wire/framing.py", "proxy/wire/request.py", "proxy/wire/response.py", "proxy/wire/shapes.py"),
+        ("tests/wire",),
+    ),
     Group(
         "redaction",
         ("proxy/observe/redact.py", "proxy/secret.py"),
