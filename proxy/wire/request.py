@@ -219,8 +219,8 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
     `searched` is how much of the buffer an earlier call has seen. Raises `Refusal` for what is not relayed; the
     stream must then be closed, since where the next request begins is unknown.
     """
-    if not searched:
-        lines_at = buffer.find(b"\r\n")
+    lines_at = buffer.find(b"\r\n")
+    if lines_at > 0 and not searched:
         for shape in SHAPES.known.get(buffer[lines_at : lines_at + _BEGINNING], ()):
             match = shape.match(buffer)
             if match is not None:

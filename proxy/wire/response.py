@@ -128,7 +128,7 @@ def parse_response(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Resp
     Raises `Refusal` (502) for what is malformed; the stream must then be closed and never reused.
     """
     lines_at = buffer.find(b"\r\n")
-    if not searched:
+    if lines_at > 0 and not searched:
         for shape in SHAPES.known.get(buffer[: lines_at + _BEGINNING], ()):
             match = shape.match(buffer, lines_at)
             if match is not None:
