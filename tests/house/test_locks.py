@@ -105,7 +105,14 @@ def imported(folder):
                 tops |= {alias.name.partition(".")[0] for alias in node.names}
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 tops.add((node.module or "").partition(".")[0])
-    ours = {"proxy", "tests", "bench", "pages", "hatch_build", "mypy_extensions"}  # the last for a type checker alone (proxy/form.py)
+    ours = {
+        "proxy",
+        "tests",
+        "bench",
+        "pages",
+        "hatch_build",
+        "mypy_extensions",
+    }  # the last for a type checker alone (proxy/form.py)
     # Several packages may share one name, as those of OpenTelemetry do.
     return {top: {canonicalize_name(name) for name in PACKAGES.get(top, [top])} for top in tops - ours - STANDARD}
 
