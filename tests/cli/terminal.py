@@ -42,7 +42,7 @@ def typed(terminal, keys):
     seen, shown = b"", b""
     left, last = list(keys), ""
     while True:
-        # A Ctrl-C between the prompt and the read behind it is lost on CPython, and whoever pressed it presses it again.
+        # CPython loses a Ctrl-C between a prompt and the read behind it; whoever pressed it presses it again.
         if last == "\x03" and not select.select([terminal], [], [], 2)[0]:
             os.write(terminal, last.encode())
             continue
