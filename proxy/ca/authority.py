@@ -139,6 +139,19 @@ def certificates(path: Path) -> tuple[x509.Certificate, ...]:
         raise _unusable(path, error) from None
 
 
+def of(trusted: str, signer: Secret) -> Authority:
+    """Return the authority that `parts` has taken apart, or `make` has made; raises `KeyRefusedError`."""
+    certificate = x509.load_pem_x509_certificate(trusted.encode("ascii"))
+    return Authority(certificate, signer_of(signer, certificate))
+
+
+def parts(authority: Authority) -> tuple[str, Secret]:
+    """Return what clients trust, and what signs with the certificates that lead there, as `make` does."""
+    private = authority.signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    beside = (each.public_bytes(Encoding.PEM) for each in authority.signer.chain[:-1])
+    return authority.pem, Secret(b"".join((private, *beside)).decode("ascii"))
+
+
 def read(files: AuthorityFiles) -> Authority:
     """Open an authority that `check` has found good; raises `MachineError` (`ca_unusable`) where it is so no longer."""
     trusted = certificates(files.cert)[0]

@@ -54,9 +54,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
 
+    from proxy.ca.authority import Authority
     from proxy.clock import Clock
     from proxy.definitions.models import Definitions
-    from proxy.definitions.settings import ListenerAuth
+    from proxy.definitions.settings import AuthorityFiles, ListenerAuth
     from proxy.definitions.templates.placeholders import UrlTemplate
     from proxy.exchange.aim import Origin
     from proxy.exchange.record import Recorder
@@ -261,7 +262,17 @@ class Workshop:
     @property
     def authority(self) -> str | None:
         """The certificate of the local authority (PEM) as it was prepared last, None without interception."""
-        return self._interception.leaves.authority.pem if self._interception is not None else None
+        return self.opened.pem if self.opened is not None else None
+
+    @property
+    def opened(self) -> Authority | None:
+        """The local authority as it was prepared last, with what it signs with."""
+        return self._interception.leaves.authority if self._interception is not None else None
+
+    def _read_authority(self, files: AuthorityFiles) -> Authority:
+        from proxy.ca import authority
+
+        return authority.read(files)
 
     def _opened(self, definitions: Definitions) -> Interception | None:
         """Open the local authority if there is interception; one that did not change keeps its leaves."""
@@ -271,10 +282,9 @@ class Workshop:
         if listener.unclaimed == "tunnel":
             self._contexts.get(Tls())  # for what no connection claims of a host that is intercepted
         # They load cryptography, which definitions without certificates and sealed values do without.
-        from proxy.ca import authority
         from proxy.ca.leaves import Leaves
 
-        opened = authority.read(listener.intercept)
+        opened = self._read_authority(listener.intercept)
         last = self._interception
         if last is not None and last.leaves.authority.pem == opened.pem:
             return last

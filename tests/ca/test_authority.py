@@ -157,3 +157,13 @@ def test_openssl_takes_it_for_an_authority(files):
 
     assert "SSL server CA : Yes" in shown.stdout
     assert "SSL client CA : No" in shown.stdout
+
+
+def test_what_is_taken_apart_and_put_together_again_signs_as_before(opened):
+    trusted, signer = authority.parts(opened)
+
+    again = authority.of(trusted, signer)
+
+    assert (again.trusted, again.signer.chain) == (opened.trusted, opened.signer.chain)
+    assert again.signer.key.private_numbers() == opened.signer.key.private_numbers()
+    assert authority.parts(again) == (trusted, signer)

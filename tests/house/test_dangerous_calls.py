@@ -33,7 +33,7 @@ SOCKETS = {
 }
 PROCESSES = {
     "proxy/demo/process.py": "the demo starts the product itself",
-    "proxy/runtime/workers/supervisor.py": "the main process starts its workers, which are the same program",
+    "proxy/runtime/workers/child.py": "the main process starts its workers, which are the same program",
 }
 OPENERS = re.compile(
     r"(open_connection|create_connection|open_unix_connection|create_unix_connection|create_server|start_server|"

@@ -18,7 +18,14 @@ from proxy.definitions.settings import AuthorityFiles, Deny, FileStore, ForwardL
 from proxy.definitions.templates.placeholders import TemplateMap, compile_template
 from proxy.definitions.templates.urls import compile_url
 from proxy.oauth.failure import Failure, Outcome
-from proxy.runtime.workers.codec import packed_definitions, packed_life, unpacked_definitions, unpacked_life
+from proxy.runtime.workers.codec import (
+    packed_authority,
+    packed_definitions,
+    packed_life,
+    unpacked_authority,
+    unpacked_definitions,
+    unpacked_life,
+)
 from proxy.secret import Secret, Unprinted
 from proxy.tokens.lease import NEVER, Lease
 from proxy.tokens.pace import Pause
@@ -51,7 +58,7 @@ def definitions(key: SigningKey | None = None) -> Definitions:
     forward = ForwardListener(
         bind=UnixBind(path="/run/proxy"),
         deny=(Deny(network=ip_network("10.0.0.0/8")), Deny(network=ip_network("fd00::/8"), port=1)),
-        intercept=AuthorityFiles(cert=Path("a.pem"), key=Path("a.key"), keys=Secret("canary-seal")),
+        intercept=AuthorityFiles(cert=Path("a.pem"), key=Path("a.key")),
     )
     return Definitions(workers=3, listeners=Listeners(forward=forward), connections=(crm,))
 
@@ -83,6 +90,27 @@ def test_the_keys_of_a_store_do_not_leave_the_main_process():
 
     assert "canary-store-key" not in packed
     assert unpacked_definitions(json.loads(packed)) == definitions()
+
+
+def test_what_opens_sealed_values_does_not_leave_the_main_process():
+    sent = definitions()
+    assert sent.listeners.forward is not None
+    assert sent.listeners.forward.intercept is not None
+    files = replace(sent.listeners.forward.intercept, keys=Secret("canary-seal"))
+    forward = replace(sent.listeners.forward, intercept=files)
+    with_keys = replace(sent, listeners=replace(sent.listeners, forward=forward), authority=files)
+
+    packed = json.dumps(packed_definitions(with_keys))
+
+    assert "canary-seal" not in packed
+    assert unpacked_definitions(json.loads(packed)) == replace(sent, authority=replace(files, keys=None))
+
+
+def test_the_local_authority_arrives_with_what_signs():
+    sent = ("PEM", Secret("canary-signer"))
+
+    assert unpacked_authority(travelled(packed_authority(sent))) == sent
+    assert unpacked_authority(travelled(packed_authority(None))) is None
 
 
 def test_a_key_that_signs_does_not_leave_the_main_process_but_that_it_changed_is_seen():

@@ -8,8 +8,8 @@ from proxy.definitions.settings import Limits
 from proxy.exchange.record import ConnectionCounters, ProcessCounters
 from proxy.observe.collectors import Gathered, Watched
 from proxy.runtime.shares import share_of
+from proxy.runtime.workers.child import pause_after
 from proxy.runtime.workers.counts import Machine, Tally, messages
-from proxy.runtime.workers.supervisor import pause_after
 from proxy.runtime.workers.totals import Totals
 
 

@@ -1,8 +1,9 @@
 """Values as text that goes from the main process to its workers and nowhere else: definitions, lives of tokens. Pure.
 
 A closed set of classes, named here: what comes in can't ask for any other. Secrets are text on the way, which is a
-socket pair that only the two have. Workers sign nothing and open no store: private keys of assertions and keys of
-stores stay where they are.
+socket pair that only the two have. Workers sign no assertion and open no store: private keys of assertions, keys of
+stores and what opens sealed values stay where they are. The key of the local authority goes along, since they sign
+with that.
 """
 
 from __future__ import annotations
@@ -41,12 +42,30 @@ _CLASSES: Final[dict[str, type[Any]]] = {
 
 def packed_definitions(definitions: Definitions) -> object:
     """Return definitions as JSON; `unpacked_definitions` makes of it what a worker needs of them."""
-    return _packed(replace(definitions, store=None))
+    listeners, files = definitions.listeners, definitions.authority
+    forward = listeners.forward
+    if forward is not None and forward.intercept is not None:
+        # What has opened its key opens the store, too; `packed_authority` has the key.
+        forward = replace(forward, intercept=replace(forward.intercept, keys=None))
+        listeners = replace(listeners, forward=forward)
+    if files is not None:
+        files = replace(files, keys=None)
+    return _packed(replace(definitions, store=None, listeners=listeners, authority=files))
 
 
 def unpacked_definitions(packed: object) -> Definitions:
     """Return the definitions in a message: without a store, and with keys that only tell whether they are the same."""
     return cast("Definitions", _unpacked(packed))
+
+
+def packed_authority(parts: tuple[str, Secret] | None) -> object:
+    """Return the local authority as JSON: what clients trust, and what signs (PEM); None without interception."""
+    return _packed(parts)
+
+
+def unpacked_authority(packed: object) -> tuple[str, Secret] | None:
+    """Return the local authority in a message."""
+    return cast("tuple[str, Secret] | None", _unpacked(packed))
 
 
 def packed_life(life: Life) -> object:

@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, cast
 
 from proxy.runtime.assemble import Workshop
+from proxy.runtime.workers.heartbeat import Rhythm
 from proxy.runtime.workers.held import HeldListener
 from proxy.runtime.workers.publisher import Publisher
 from proxy.runtime.workers.supervisor import Supervisor
@@ -32,6 +33,7 @@ class Shared:
     """What the start knows of the workers; `lock` is the file whose lock lets a process write to the log."""
 
     workshop = MainWorkshop
+    rhythm = Rhythm()
 
     def __init__(
         self, definitions: Definitions, program: Sequence[str], environ: Mapping[str, str], cgroups: Path
@@ -54,6 +56,7 @@ class Shared:
             lock=self.lock,
             cgroups=self._cgroups,
             cgroup=cgroup,
+            rhythm=self.rhythm,
         )
 
 

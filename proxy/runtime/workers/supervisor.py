@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess  # nosec B404 # a worker is this very program, without a shell
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -18,13 +16,16 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import structlog
 
 from proxy.observe.collectors import Gathered, WorkerView
+from proxy.patience import Patience
 from proxy.runtime.doors import doors
 from proxy.runtime.others import Others
 from proxy.runtime.workers.channel import Channel, pair
-from proxy.runtime.workers.codec import packed_definitions
+from proxy.runtime.workers.child import LONG, pause_after, see_off, started, status_of
+from proxy.runtime.workers.codec import packed_authority, packed_definitions
 from proxy.runtime.workers.counts import Tally
 from proxy.runtime.workers.frames import LARGEST_UP
-from proxy.runtime.workers.inherited import begun_with, environment
+from proxy.runtime.workers.heartbeat import ASKED, WELL, Heartbeat, Pulse, Rhythm, is_hung, is_silent, looked
+from proxy.runtime.workers.inherited import begun_with
 from proxy.runtime.workers.publisher import Subscriber
 from proxy.runtime.workers.totals import Totals
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from proxy.runtime.cgroup import Cgroup
     from proxy.runtime.parts import Assembly
+    from proxy.runtime.workers.child import Child
     from proxy.runtime.workers.frames import Message
     from proxy.runtime.workers.held import HeldListener
     from proxy.runtime.workers.publisher import Publisher
@@ -45,10 +47,6 @@ T = TypeVar("T")
 _SCRAPE: Final = 1.0  # seconds that a scrape waits for a worker; one that is busy for longer shows what it said last
 _READY: Final = 30.0  # seconds that a reload waits for a worker to make its parts
 _LEAVE: Final = 2.0  # seconds for what takes no time: to cut streams, to end
-# Seconds until a worker that has ended is begun anew: the first one at once, doubling while none lives for long.
-_PAUSE_MIN: Final = 0.1
-_PAUSE_MAX: Final = 30.0
-_LONG: Final = 60.0  # seconds: who has lived for so long is begun anew at once
 
 
 class _Stage(Enum):
@@ -63,12 +61,14 @@ class _Worker:
 
     number: int
     stage: _Stage = _Stage.GONE
-    process: subprocess.Popen[bytes] | None = None
+    process: Child | None = None
     channel: Channel | None = None
     subscriber: Subscriber | None = None
     began: float = 0.0
     started: int = 0
     ends: int = 0
+    pulse: Pulse = WELL
+    heard: bool = False  # since it was looked at last
     streams: int = 0
     tally: Tally = field(default_factory=Tally)
     cpu_before: float = 0.0
@@ -93,6 +93,7 @@ class Supervisor(Others):
         lock: int,
         cgroups: Path,
         cgroup: Cgroup | None,
+        rhythm: Rhythm,
     ) -> None:
         self._program = tuple(program)
         self._workshop = workshop
@@ -102,11 +103,13 @@ class Supervisor(Others):
         self._lock = lock
         self._cgroups = cgroups
         self._cgroup = cgroup
-        self._packed: object = None
-        self._next: tuple[object, dict[int, Channel]] = (None, {})  # what is being prepared, and by whom
+        self._packed: Message = {}  # what workers serve by
+        self._next: tuple[Message, dict[int, Channel]] = ({}, {})  # what is being prepared, and by whom
         self._own: list[list[object]] = []
         self._workers = [_Worker(number) for number in range(1, size + 1)]
         self._totals = Totals()
+        self._rhythm = rhythm
+        self._heartbeat = Heartbeat(rhythm, self._look)
         self._served = self._draining = self._ending = False
         self._burials: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -115,7 +118,7 @@ class Supervisor(Others):
     @property
     def ready(self) -> bool:
         """Whether every worker serves."""
-        return all(worker.stage is _Stage.SERVING for worker in self._workers)
+        return all(worker.stage is _Stage.SERVING and not self._is_silent(worker) for worker in self._workers)
 
     @property
     def has_served(self) -> bool:
@@ -136,9 +139,10 @@ class Supervisor(Others):
     async def start(self, assembly: Assembly) -> None:
         """Start every worker, and watch the keepers for them."""
         self._numbers(assembly)
-        self._packed = packed_definitions(assembly.definitions)
+        self._packed = self._pack(assembly)
         for worker in self._workers:
             self._begin(worker)
+        self._heartbeat.start(asyncio.get_running_loop())
 
     # One worker
 
@@ -150,13 +154,9 @@ class Supervisor(Others):
         worker.began = monotonic()
         worker.started += 1
         worker.stage = _Stage.STARTING
+        worker.pulse, worker.heard = ASKED, False  # it owes the word that it serves
         try:
-            worker.process = subprocess.Popen(  # noqa: S603 this very program, our own arguments  # nosec B603
-                [*self._program, "worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env=environment(os.environ),
-                pass_fds=[theirs.fileno()],
-            )
+            worker.process = started(self._program, theirs)
         except OSError as error:
             ours.close()
             self._gone(worker, f"can't be started: {error.strerror}")
@@ -171,7 +171,7 @@ class Supervisor(Others):
             "kind": "begin",
             "number": worker.number,
             "of": len(self._workers),
-            "definitions": self._packed,
+            **self._packed,
             "keepers": self._numbers(self._assembly),
             "own": self._own,
             "tag": self._workshop.tag,
@@ -184,6 +184,7 @@ class Supervisor(Others):
     def _hear(self, worker: _Worker, channel: Channel, message: Message) -> None:
         if channel is not worker.channel:
             return
+        worker.heard = True
         try:
             self._take(worker, message)
         except (KeyError, TypeError, ValueError) as error:
@@ -203,6 +204,8 @@ class Supervisor(Others):
                     pid=worker.process.pid if worker.process is not None else 0,
                 )
                 self._tell_processes()
+            case "here":
+                pass  # that it was heard is all there is to know
             case "prepared":
                 _settle(worker.answer, tuple(str(reason) for reason in message["reasons"]))
             case "count":
@@ -216,6 +219,28 @@ class Supervisor(Others):
                 _settle(worker.cut, int(message["streams"]))
             case _ if worker.subscriber is not None:
                 worker.subscriber.hear(message)
+
+    def _look(self, late: float) -> None:
+        """Ask who has said nothing for a while, and end who does not answer; this look is `late` by so many seconds."""
+        for worker in self._workers:
+            if worker.stage is _Stage.GONE or worker.channel is None or worker.process is None:
+                continue
+            before, was_silent = worker.pulse, is_silent(worker.pulse, self._rhythm)
+            worker.pulse = pulse = looked(before, self._rhythm, heard=worker.heard, late=late)
+            worker.heard = False
+            serving = worker.stage is _Stage.SERVING
+            if before == WELL and pulse == ASKED:
+                worker.channel.send({"kind": "ask"})
+            if is_hung(pulse, self._rhythm, serving=serving):
+                self._log.error("worker", number=worker.number, outcome="hung", pid=worker.process.pid, s=pulse.owing)
+                worker.stage = _Stage.GONE
+                worker.process.kill()  # what it had said before is read, then the end of the socket pair
+            elif serving and is_silent(pulse, self._rhythm) != was_silent:
+                outcome = "answers" if was_silent else "silent"
+                self._log.warning("worker", number=worker.number, outcome=outcome, pid=worker.process.pid)
+
+    def _is_silent(self, worker: _Worker) -> bool:
+        return not worker.heard and is_silent(worker.pulse, self._rhythm)
 
     def _lost(self, worker: _Worker, channel: Channel) -> None:
         """The socket pair is at its end: so is the process, or it will be."""
@@ -241,15 +266,15 @@ class Supervisor(Others):
         worker.cpu_before += worker.tally.machine.cpu
         worker.tally = Tally()
 
-    async def _bury(self, worker: _Worker, process: subprocess.Popen[bytes]) -> None:
+    async def _bury(self, worker: _Worker, process: Child) -> None:
         process.kill()
-        status = await asyncio.to_thread(_status, process)
+        status = await asyncio.to_thread(status_of, process)
         if not self._ending:
             self._gone(worker, status)
 
     def _gone(self, worker: _Worker, status: str) -> None:
         worker.stage = _Stage.GONE
-        worker.ends = 1 if monotonic() - worker.began > _LONG else worker.ends + 1
+        worker.ends = 1 if monotonic() - worker.began > LONG else worker.ends + 1
         pause = pause_after(worker.ends)
         if self._draining:
             self._log.warning("worker", number=worker.number, outcome="ended", status=status)
@@ -261,8 +286,8 @@ class Supervisor(Others):
 
     async def agree(self, assembly: Assembly) -> tuple[str, ...]:
         """Have every worker that serves make the parts; return why one of them can't."""
-        packed = await asyncio.to_thread(packed_definitions, assembly.definitions)
-        message = {"kind": "prepare", "definitions": packed, "keepers": self._numbers(assembly)}
+        packed = await asyncio.to_thread(self._pack, assembly)
+        message = {"kind": "prepare", **packed, "keepers": self._numbers(assembly)}
         sockets = self._sockets(assembly)
         loop = asyncio.get_running_loop()
         answers = []
@@ -274,7 +299,7 @@ class Supervisor(Others):
                 self._next[1][worker.number] = worker.channel
                 worker.channel.send(message, sockets)
         try:
-            async with asyncio.timeout(_READY):
+            async with Patience(_READY):
                 return next((reasons for reasons in await asyncio.gather(*answers) if reasons), ())
         except TimeoutError:
             return ("worker_timeout: a worker was not ready in time",)
@@ -325,6 +350,7 @@ class Supervisor(Others):
     async def close(self) -> None:
         """End every worker; who does not end by itself is killed."""
         self._ending = True
+        self._heartbeat.stop()
         self._say({"kind": "end"})
         processes = [worker.process for worker in self._workers if worker.process is not None]
         for worker in self._workers:
@@ -333,7 +359,7 @@ class Supervisor(Others):
             if worker.stage is not _Stage.SERVING and worker.process is not None:
                 worker.process.kill()
         until = monotonic() + _LEAVE
-        await asyncio.gather(*(asyncio.to_thread(_end, process, until) for process in processes), *self._burials)
+        await asyncio.gather(*(asyncio.to_thread(see_off, process, until) for process in processes), *self._burials)
         for worker in self._workers:
             if worker.subscriber is not None:
                 worker.subscriber.close()
@@ -351,7 +377,8 @@ class Supervisor(Others):
             if worker.counted is None or worker.counted.done():
                 worker.counted = loop.create_future()
                 worker.channel.send({"kind": "count"})
-            asked.append(worker.counted)
+            if not self._is_silent(worker):
+                asked.append(worker.counted)
         if asked:
             await asyncio.wait(asked, timeout=_SCRAPE)
         alive = [worker.tally for worker in self._workers if worker.channel is not None]
@@ -361,7 +388,7 @@ class Supervisor(Others):
         machine = worker.tally.machine
         return WorkerView(
             worker.number,
-            worker.stage is _Stage.SERVING,
+            worker.stage is _Stage.SERVING and not self._is_silent(worker),
             worker.started,
             machine.resident,
             worker.cpu_before + machine.cpu,
@@ -383,6 +410,19 @@ class Supervisor(Others):
             self._cgroup.count_as_ours(numbers)
         self._say({"kind": "processes", "ids": numbers})
 
+    def _pack(self, assembly: Assembly) -> Message:
+        opened = self._workshop.opened
+        if opened is None:
+            authority = None
+        else:
+            from proxy.ca.authority import parts  # with interception alone
+
+            authority = parts(opened)
+        return {
+            "definitions": packed_definitions(assembly.definitions),
+            "authority": packed_authority(authority),
+        }
+
     def _numbers(self, assembly: Assembly) -> dict[str, int]:
         return {
             name: self._publisher.number(cast("WatchedKeeper", part.keeper))
@@ -397,26 +437,6 @@ class Supervisor(Others):
         return [listener.held.fileno() for listener in listeners if listener.held is not None]
 
 
-def pause_after(ends: int) -> float:
-    """Return the seconds until a worker begins anew that ended so often without a long life. Pure."""
-    return min(_PAUSE_MAX, _PAUSE_MIN * 2.0 ** min(ends - 1, 20))
-
-
 def _settle(future: asyncio.Future[T] | None, outcome: T) -> None:
     if future is not None and not future.done():
         future.set_result(outcome)
-
-
-def _status(process: subprocess.Popen[bytes]) -> str:
-    status = process.wait()
-    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # process 1 of a container, where the kernel buries
-        return "unknown"
-    return signal.Signals(-status).name if status < 0 else f"exit {status}"
-
-
-def _end(process: subprocess.Popen[bytes], until: float) -> None:
-    try:
-        process.wait(max(0.0, until - monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

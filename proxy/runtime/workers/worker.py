@@ -29,7 +29,7 @@ from proxy.runtime.memory import MemoryWatch, give_back
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.shares import share_of
 from proxy.runtime.workers.channel import FILES_MAX, Channel, end_of
-from proxy.runtime.workers.codec import unpacked_definitions
+from proxy.runtime.workers.codec import unpacked_authority, unpacked_definitions
 from proxy.runtime.workers.copies import Copies
 from proxy.runtime.workers.counts import Machine, messages
 from proxy.runtime.workers.frames import LARGEST_DOWN
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Mapping
 
+    from proxy.ca.authority import Authority
     from proxy.definitions.models import Connection, Definitions
+    from proxy.definitions.settings import AuthorityFiles
     from proxy.exchange.pressure import Pressure
     from proxy.exchange.record import Recorder
     from proxy.exchange.traced import Sampler
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from proxy.runtime.doors import Door, Key
     from proxy.runtime.parts import Assembly, Part, Tokens
     from proxy.runtime.workers.frames import Message
+    from proxy.secret import Secret
     from proxy.tokens.keeper import Keeper
 
 _LOOK: Final = 0.05  # seconds between looks at how many streams are left
@@ -64,11 +67,16 @@ class WorkerWorkshop(Workshop):
     copies: Copies
     numbers: dict[str, int]
     sockets: dict[Key, socket.socket]
+    authority_parts: tuple[str, Secret] | None
 
-    def provide(self, definitions: Definitions, numbers: dict[str, int], files: list[int]) -> None:
-        """Have ready what the parts of these definitions need: keepers' numbers, a file for each door."""
+    def provide(self, definitions: Definitions, message: Message, files: list[int]) -> None:
+        """Have ready what the parts of these definitions need.
+
+        The message has the numbers of keepers and the local authority, and there is a file for each door.
+        """
         self.forget_sockets()
-        self.numbers = numbers
+        self.numbers = message["keepers"]
+        self.authority_parts = unpacked_authority(message["authority"])
         self.sockets = {door.key: socket_of(file) for door, file in zip(doors(definitions), files, strict=True)}
 
     def forget_sockets(self) -> None:
@@ -83,6 +91,14 @@ class WorkerWorkshop(Workshop):
         if isinstance(made, GivenListener):
             made.given = self.sockets.pop(door.key)
         return made
+
+    def _read_authority(self, files: AuthorityFiles) -> Authority:
+        """Take what the main process has read: it alone opens sealed keys, and all have the same one."""
+        from proxy.ca import authority
+
+        if self.authority_parts is None:
+            raise AssertionError("interception without an authority")
+        return authority.of(*self.authority_parts)
 
     def _keeper(self, connection: Connection, spread: float, before: Keeper | None) -> None:
         """The keeper is the main process's."""
@@ -177,7 +193,7 @@ class Worker:
         )
         self._copies = workshop.copies = Copies(channel.send, clock)
         workshop.sockets = {}
-        workshop.provide(definitions, begin["keepers"], files)
+        workshop.provide(definitions, begin, files)
         self._own = _addresses(begin["own"])
         self._assembly: Assembly = workshop.assemble(definitions, spread=0.0)
         self._leaving: list[Listener] = []
@@ -230,8 +246,8 @@ class Worker:
             case "processes":
                 if self._cgroup is not None:
                     self._cgroup.count_as_ours(message["ids"])
-            case "count":
-                self._do("count", self._count)
+            case "ask" | "count":
+                self._answer(message["kind"])
             case "prepare":
                 files, decision = self._channel.files(), asyncio.get_running_loop().create_future()
                 self._decision = decision
@@ -253,6 +269,12 @@ class Worker:
                     listener.abort()
             case "end":
                 self.end()
+
+    def _answer(self, asked: str) -> None:
+        if asked == "ask":
+            self._channel.send({"kind": "here"})
+        else:
+            self._do("count", self._count)
 
     async def _count(self) -> None:
         self._workshop.surroundings.count()
@@ -282,7 +304,7 @@ class Worker:
 
         try:
             definitions = await asyncio.to_thread(unpacked_definitions, message["definitions"])
-            self._workshop.provide(definitions, message["keepers"], files)
+            self._workshop.provide(definitions, message, files)
             outcome = await reload(self._assembly, self._workshop, lambda: Loaded(definitions), agreed=agree)
         except Exception:  # noqa: BLE001 a mistake of ours must not end what serves
             self._log.exception("reload_failed")
