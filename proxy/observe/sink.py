@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections import deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ QUEUE_LINES: Final = 8192
 GATHER_SECONDS: Final = 0.02
 # One write of at most this many lines; a pipe holds 64 KiB, so more would only be written in pieces.
 WRITE_LINES: Final = 256
+_OPEN: Final = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 
 
 class LineSink:
@@ -122,16 +124,18 @@ class LineSink:
 class SharedSink(LineSink):
     """A sink whose file other processes write to, too: who has locked the file `lock` writes, so that lines stay whole.
 
-    A pipe takes at most 4 KiB at once for sure (pipe(7), PIPE_BUF). The lock of a process that dies is free (fcntl(2)).
+    A pipe takes at most 4 KiB at once for sure (pipe(7), PIPE_BUF). The lock of a process that dies is free (flock(2)).
     """
 
     def __init__(self, fd: int, clock: Clock, lock: int) -> None:
         super().__init__(fd, clock)
-        self._lock = lock
+        # Opened once more: the lock belongs to what was opened, and `lock` is the same one for all processes. Not
+        # fcntl(2): a process loses such a lock when it closes any copy of `lock`, as when that goes to a new worker.
+        self._turn = os.open(f"{_OPEN}/{lock}", os.O_RDWR | os.O_CLOEXEC)
 
     def _write(self, lines: list[bytes]) -> None:
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         try:
             super()._write(lines)
         finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+            fcntl.flock(self._turn, fcntl.LOCK_UN)

@@ -1,10 +1,12 @@
 import os
+import subprocess
+import sys
 from threading import Event, Thread
 
 import pytest
 
 from proxy.clock import SystemClock
-from proxy.observe.sink import LineSink
+from proxy.observe.sink import LineSink, SharedSink
 from tests.observe.lines import Pipe
 
 
@@ -147,3 +149,43 @@ def test_a_line_goes_out_at_once_unless_one_went_lately_and_the_end_waits_for_no
 
     assert first == b"first\n"
     assert pipe.read() == b"second\nthird\nfourth\n"
+
+
+_PROBE = """
+import fcntl, os, sys
+turn = os.open(f"/proc/self/fd/{sys.argv[1]}", os.O_RDWR)
+try:
+    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("taken")
+else:
+    print("free")
+"""
+
+
+def test_who_writes_keeps_its_turn_while_a_copy_of_the_lock_goes_to_another_process():
+    lock = os.memfd_create("lock")
+    pipe = Pipe()
+    sink = SharedSink(pipe.writing, SystemClock(), lock)
+
+    def seen_by_another() -> str:
+        copy = os.dup(lock)  # what is sent along a socket, and closed here
+        os.close(copy)
+        asked = subprocess.run(
+            [sys.executable, "-c", _PROBE, str(lock)], pass_fds=[lock], capture_output=True, text=True, check=True
+        )
+        return asked.stdout.strip()
+
+    before = seen_by_another()
+    sink.write(b"x" * (1 << 17) + b"\n")  # more than a pipe holds: the writer waits, in the middle of the line
+    begun = os.read(pipe.reading, 1)
+    during = seen_by_another()
+    with os.fdopen(pipe.reading, "rb") as stream:
+        rest = stream.readline()
+        sink.close()
+        os.close(pipe.writing)
+    after = seen_by_another()
+    os.close(lock)
+
+    assert (before, during, after) == ("free", "taken", "free")
+    assert begun + rest == b"x" * (1 << 17) + b"\n"
