@@ -223,6 +223,7 @@ class Stage:
         self._settings = settings
         self.environment = {"CLIENT_SECRET": SECRET}
         self.within: tuple[str, ...] = ()  # a command that runs the process under restraint
+        self.program: tuple[str, ...] = ("proxy",)  # a module that is the product, and its first words
         self.client_secret = {"env": "CLIENT_SECRET"}
         self.whole_folder = False  # whether the process is given the folder of its definitions instead of the file
         self.cases: list[Case] = []
@@ -273,8 +274,9 @@ class Stage:
             await self._beside.start()
         variables = {**self.environment, **(environment or {})}
         self.process = await Process.start(
-            self.definitions(), folder, variables, self._names, self.within, whole_folder=self.whole_folder
-        )
+            self.definitions(), folder, variables, self._names, self.within,
+            whole_folder=self.whole_folder, program=self.program,
+        )  # fmt: skip
         if not serving:
             return
         try:

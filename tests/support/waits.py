@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import ssl
 from contextlib import AsyncExitStack
 from functools import cache
@@ -16,7 +18,7 @@ from tests.support.scripts import OK_BODY, echoes, replies, response
 from tests.support.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
     from tests.support.client import Response
@@ -220,3 +222,13 @@ def _connection(kind: str, patience: float) -> dict[str, Any]:
     if kind == "handshake":
         found |= {"base_url": "https://localhost:PORT", "tls": {"ca": _authority().cert_pem.bytes().decode()}}
     return found
+
+
+async def all_stand_still(process: Process, others: Sequence[int], seconds: float) -> None:
+    """Stop the process and these others for so long, as a machine that is suspended does; they go on after it."""
+    async with process.frozen():
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)

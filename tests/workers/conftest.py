@@ -15,6 +15,7 @@ from tests.support.deadline import eventually
 from tests.support.stage import Case, Stage
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.support.client import Client
@@ -73,14 +74,26 @@ class WithWorkers:
 
 @pytest_asyncio.fixture
 async def play(tmp_path: Path) -> AsyncIterator[Play]:
-    """Start the product with workers and these settings; everything is closed after the test."""
+    """Start the product with workers and these settings; everything is closed after the test.
+
+    `tls` is of the upstream, `rhythm` of the heartbeat.
+    """
     async with AsyncExitStack() as after:
 
-        async def start(connection: dict[str, Any] | None = None, **settings: Any) -> WithWorkers:
+        async def start(
+            connection: dict[str, Any] | None = None,
+            *,
+            tls: ssl.SSLContext | None = None,
+            rhythm: dict[str, float] | None = None,
+            environment: dict[str, str] | None = None,
+            **settings: Any,
+        ) -> WithWorkers:
             stage = Stage({"c0": connection or {}}, {"workers": SIZE, **settings})
-            await stage.start(tmp_path)
+            if rhythm is not None:
+                stage.program = ("tests.support.hasty", json.dumps(rhythm))
+            await stage.start(tmp_path, environment=environment)
             after.push_async_callback(stage.close)
-            case = await stage.case("c0")
+            case = await stage.case("c0", tls)
             after.push_async_callback(case.close)
             made = WithWorkers(stage, case, tmp_path)
             await eventually("all workers", made.is_ready, 60.0)
