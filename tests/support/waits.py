@@ -32,6 +32,7 @@ PATIENCE: Final = 2.0
 STILL: Final = 1.5  # times as long
 _LIMITS: Final = ("head_timeout", "body_idle", "keep_alive", "write_idle", "token_wait", "token_connect", "token_total")
 _LARGE: Final = 4 << 20
+_HEAD_START: Final = 0.5  # seconds for which the process is alone: whatever it had planned for meanwhile it does now
 _REFUSED: Final = response(b'{"error": "dead", "why": "not any more"}', b"Content-Type: application/json")
 
 
@@ -225,10 +226,11 @@ def _connection(kind: str, patience: float) -> dict[str, Any]:
 
 
 async def all_stand_still(process: Process, others: Sequence[int], seconds: float) -> None:
-    """Stop the process and these others for so long, as a machine that is suspended does; they go on after it."""
+    """Stop the process and these others for so long, as a machine that is suspended does; they go on well after it."""
     async with process.frozen():
         for pid in others:
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(seconds)
+    await asyncio.sleep(_HEAD_START)
     for pid in others:
         os.kill(pid, signal.SIGCONT)
