@@ -45,12 +45,12 @@ class WithWorkers:
     async def is_ready(self) -> bool:
         return (await self.process.admin_get("/readyz")).status == 200
 
-    async def streams_of_all(self) -> dict[str, Client]:
+    async def streams_of_all(self, tls: ssl.SSLContext | None = None) -> dict[str, Client]:
         """Return a client's stream for each worker, by the beginning of the ids of its requests."""
         found: dict[str, Client] = {}
 
         async def another() -> bool:
-            client = await self.case.connect()
+            client = await self.case.connect(tls=tls)
             who = await self.worker_of(client)
             found.setdefault(who, client)
             return len(found) == SIZE
