@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import select
 import socket
+from typing import TYPE_CHECKING, cast
 
 from proxy.inbound.bind import bind_socket, bound_at, printable_address
+from proxy.inbound.connection import Downstream
 from proxy.inbound.listener import BACKLOG, Listener
+from proxy.runtime.doors import doors
+from proxy.runtime.workers.accepting import Acceptor
+
+if TYPE_CHECKING:
+    from proxy.runtime.parts import Assembly
+    from proxy.runtime.workers.accepting import Place
 
 
 class HeldListener(Listener):
@@ -44,18 +52,50 @@ class HeldListener(Listener):
 
 
 class GivenListener(Listener):
-    """A listener of a worker: accepts from the socket that the main process holds."""
+    """A listener of a worker: accepts from the socket that the main process holds.
+
+    Who makes it sets `given`, and `place` among the workers, before it starts.
+    """
 
     given: socket.socket | None = None
+    place: Place
+    _acceptor: Acceptor | None = None
 
-    def _bound(self) -> socket.socket:
+    async def start(self) -> str:
+        """Accept; returns the address."""
         sock, self.given = self.given, None
         if sock is None:
             raise AssertionError("a worker opens no socket of its own")
-        return sock
+        self.at = bound_at(sock)
+        self._acceptor = Acceptor(self.surroundings.loop, sock, self.place, self._serve, f"{self.name} listener")
+        self._acceptor.start()
+        return printable_address(sock)
 
-    def _unbind(self) -> None:
-        """The path of a unix socket is the main process's to remove."""
+    def stop_accepting(self) -> None:
+        """Close the socket here; open streams go on."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+            self._acceptor = None
+            self.at = None
+
+    def opened(self, stream: Downstream) -> None:
+        """A stream is open."""
+        super().opened(stream)
+        self.place.open(self._count.open)
+
+    def closed(self, stream: Downstream) -> None:
+        """A stream is gone."""
+        super().closed(stream)
+        self.place.open(self._count.open)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        await self.surroundings.loop.connect_accepted_socket(lambda: Downstream(self), accepted, ssl=self._context)
+
+
+def sockets_of(assembly: Assembly) -> list[int]:
+    """Return the sockets that the main process holds, in the order in which the definitions name their doors."""
+    listeners = [cast("HeldListener", assembly.listeners[door.key]) for door in doors(assembly.definitions)]
+    return [listener.held.fileno() for listener in listeners if listener.held is not None]
 
 
 def socket_of(number: int) -> socket.socket:

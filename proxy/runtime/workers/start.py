@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING, cast
 
 from proxy.runtime.assemble import Workshop
+from proxy.runtime.workers.board import length
 from proxy.runtime.workers.heartbeat import Rhythm
 from proxy.runtime.workers.held import HeldListener
 from proxy.runtime.workers.publisher import Publisher
@@ -42,7 +43,8 @@ class Shared:
         self._program = tuple(program)
         self._environ = environ
         self._cgroups = cgroups
-        self.lock = _nameless_file()
+        self.lock = _nameless_file("log")
+        self._board = _nameless_file("streams", length(definitions.workers))
 
     def supervisor(self, workshop: Workshop, assembly: Assembly, cgroup: Cgroup | None) -> Supervisor:
         """Return the supervisor, which has not begun."""
@@ -54,14 +56,18 @@ class Shared:
             Publisher(),
             environ=self._environ,
             lock=self.lock,
+            board=self._board,
             cgroups=self._cgroups,
             cgroup=cgroup,
             rhythm=self.rhythm,
         )
 
 
-def _nameless_file() -> int:
+def _nameless_file(name: str, length: int = 0) -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("log")
-    with tempfile.TemporaryFile() as file:  # not Linux
-        return os.dup(file.fileno())
+        file = os.memfd_create(name)
+    else:
+        with tempfile.TemporaryFile() as opened:  # not Linux
+            file = os.dup(opened.fileno())
+    os.ftruncate(file, length)
+    return file

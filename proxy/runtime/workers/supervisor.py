@@ -17,14 +17,15 @@ import structlog
 
 from proxy.observe.collectors import Gathered, WorkerView
 from proxy.patience import Patience
-from proxy.runtime.doors import doors
 from proxy.runtime.others import Others
+from proxy.runtime.workers.board import Board
 from proxy.runtime.workers.channel import Channel, pair
 from proxy.runtime.workers.child import LONG, pause_after, see_off, started, status_of
 from proxy.runtime.workers.codec import packed_authority, packed_definitions
 from proxy.runtime.workers.counts import Tally
 from proxy.runtime.workers.frames import LARGEST_UP
 from proxy.runtime.workers.heartbeat import ASKED, WELL, Heartbeat, Pulse, Rhythm, is_hung, is_silent, looked
+from proxy.runtime.workers.held import sockets_of
 from proxy.runtime.workers.inherited import begun_with
 from proxy.runtime.workers.publisher import Subscriber
 from proxy.runtime.workers.totals import Totals
@@ -79,7 +80,10 @@ class _Worker:
 
 
 class Supervisor(Others):
-    """All workers. `program` is the command that runs the product, `lock` the file by which log lines stay whole."""
+    """All workers. `program` is the command that runs the product.
+
+    `lock` is the file by which log lines stay whole, `board` the one in which workers see each other.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Supervisor(Others):
         *,
         environ: Mapping[str, str],
         lock: int,
+        board: int,
         cgroups: Path,
         cgroup: Cgroup | None,
         rhythm: Rhythm,
@@ -100,7 +105,8 @@ class Supervisor(Others):
         self._assembly = assembly
         self._publisher = publisher
         self._environ = environ
-        self._lock = lock
+        self._shared = (lock, board)
+        self._board = Board(board, size)
         self._cgroups = cgroups
         self._cgroup = cgroup
         self._packed: Message = {}  # what workers serve by
@@ -154,6 +160,7 @@ class Supervisor(Others):
         worker.began = monotonic()
         worker.started += 1
         worker.stage = _Stage.STARTING
+        self._board.leave(worker.number)
         worker.pulse, worker.heard = ASKED, False  # it owes the word that it serves
         try:
             worker.process = started(self._program, theirs)
@@ -177,7 +184,7 @@ class Supervisor(Others):
             "tag": self._workshop.tag,
             "cgroups": str(self._cgroups),
         }
-        channel.send(begin, [self._lock, *self._sockets(self._assembly)])
+        channel.send(begin, [*self._shared, *sockets_of(self._assembly)])
         subscriber = worker.subscriber = Subscriber(self._publisher, channel.send)
         self._publisher.tell_all(subscriber)
 
@@ -237,6 +244,8 @@ class Supervisor(Others):
                 worker.process.kill()  # what it had said before is read, then the end of the socket pair
             elif serving and is_silent(pulse, self._rhythm) != was_silent:
                 outcome = "answers" if was_silent else "silent"
+                if not was_silent:
+                    self._board.leave(worker.number)  # until it accepts again
                 self._log.warning("worker", number=worker.number, outcome=outcome, pid=worker.process.pid)
 
     def _is_silent(self, worker: _Worker) -> bool:
@@ -255,6 +264,7 @@ class Supervisor(Others):
         task.add_done_callback(self._burials.discard)
         worker.channel = None
         worker.stage = _Stage.GONE
+        self._board.leave(worker.number)
         worker.streams = 0
         if worker.subscriber is not None:
             worker.subscriber.close()
@@ -288,7 +298,7 @@ class Supervisor(Others):
         """Have every worker that serves make the parts; return why one of them can't."""
         packed = await asyncio.to_thread(self._pack, assembly)
         message = {"kind": "prepare", **packed, "keepers": self._numbers(assembly)}
-        sockets = self._sockets(assembly)
+        sockets = sockets_of(assembly)
         loop = asyncio.get_running_loop()
         answers = []
         self._next = (packed, {})
@@ -429,12 +439,6 @@ class Supervisor(Others):
             for name, part in assembly.parts.items()
             if part.keeper is not None
         }
-
-    @staticmethod
-    def _sockets(assembly: Assembly) -> list[int]:
-        """Return the listening sockets in the order in which the definitions name their doors."""
-        listeners = [cast("HeldListener", assembly.listeners[door.key]) for door in doors(assembly.definitions)]
-        return [listener.held.fileno() for listener in listeners if listener.held is not None]
 
 
 def _settle(future: asyncio.Future[T] | None, outcome: T) -> None:

@@ -28,6 +28,8 @@ from proxy.runtime.machine import keep_large_blocks, new_loop, raise_descriptor_
 from proxy.runtime.memory import MemoryWatch, give_back
 from proxy.runtime.reload import Applied, Rejected, reload
 from proxy.runtime.shares import share_of
+from proxy.runtime.workers.accepting import Place
+from proxy.runtime.workers.board import Board
 from proxy.runtime.workers.channel import FILES_MAX, Channel, end_of
 from proxy.runtime.workers.codec import unpacked_authority, unpacked_definitions
 from proxy.runtime.workers.copies import Copies
@@ -65,6 +67,7 @@ class WorkerWorkshop(Workshop):
 
     listener_class = GivenListener
     copies: Copies
+    place: Place
     numbers: dict[str, int]
     sockets: dict[Key, socket.socket]
     authority_parts: tuple[str, Secret] | None
@@ -89,7 +92,7 @@ class WorkerWorkshop(Workshop):
         """Build the listener of one door, with its socket."""
         made = super().listener(door, parts)
         if isinstance(made, GivenListener):
-            made.given = self.sockets.pop(door.key)
+            made.given, made.place = self.sockets.pop(door.key), self.place
         return made
 
     def _read_authority(self, files: AuthorityFiles) -> Authority:
@@ -141,7 +144,7 @@ async def _work(channel: Channel) -> None:
     begin = await begun
     if begin is None:
         return
-    lock, *files = channel.files()
+    lock, board, *files = channel.files()
     clock = SystemClock()
     definitions = unpacked_definitions(begin["definitions"])
     logs = configure(
@@ -152,7 +155,9 @@ async def _work(channel: Channel) -> None:
         with spans(begin["tracing"], clock, logs.access) as sent:
             forget(begin["headers"], os.environ)
             recorder = logs.access if sent is None else sent
-            worker = Worker(channel, begin, definitions, files, clock, recorder, sent, logs)
+            place = Place(Board(board, int(begin["of"])), int(begin["number"]))
+            os.close(board)
+            worker = Worker(channel, begin, definitions, files, place, clock, recorder, sent, logs)
             channel.start(loop, worker.hear, worker.end)
             for message in rest:
                 worker.hear(message)
@@ -170,6 +175,7 @@ class Worker:
         begin: Message,
         definitions: Definitions,
         files: list[int],
+        place: Place,
         clock: SystemClock,
         recorder: Recorder | None,
         sampler: Sampler | None,
@@ -192,7 +198,7 @@ class Worker:
             tag=begin["tag"],
         )
         self._copies = workshop.copies = Copies(channel.send, clock)
-        workshop.sockets = {}
+        workshop.place, workshop.sockets = place, {}
         workshop.provide(definitions, begin, files)
         self._own = _addresses(begin["own"])
         self._assembly: Assembly = workshop.assemble(definitions, spread=0.0)
