@@ -89,7 +89,7 @@ async def test_a_worker_that_answers_again_is_ready_again_and_lives_on(play: Pla
     kill(victim, signal.SIGCONT)
     await process.until_logged("worker", outcome="answers", number=1, pid=victim)
 
-    assert await made.is_ready()
+    await eventually("all workers", made.is_ready)
     await assert_serves(made)
     assert not process.logged("worker", outcome="ended")
 

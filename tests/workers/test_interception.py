@@ -112,7 +112,7 @@ async def test_another_authority_is_taken_over_by_every_worker_and_by_those_that
     following = LocalAuthority("localhost")
     following.write(tmp_path)
     made.process.signal(signal.SIGHUP)
-    assert (await made.process.until_logged("reload"))["outcome"] == "applied"
+    await made.process.until_logged("reload", outcome="applied")
 
     for client in [*await inside_each(made, following), *old]:
         assert (await client.ask(request(made))).status == 200
@@ -127,7 +127,7 @@ async def test_a_worker_begins_anew_with_the_authority_in_force_whatever_has_bec
 ):
     made = await intercepting()
     (tmp_path / "ca" / "key.pem").write_text("no key any more\n")
-    assert (await made.process.until_logged("reload"))["outcome"] == "rejected"
+    await made.process.until_logged("reload", outcome="rejected")
 
     kill(made.pids()[1], signal.SIGKILL)
     await made.process.until_logged("worker", 2, outcome="serving", number=1)

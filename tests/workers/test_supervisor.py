@@ -155,14 +155,14 @@ async def test_a_reload_reaches_every_worker_and_a_faulty_one_none(play: Play):
     streams = await made.streams_of_all()
     made.write(headers={"X-Told": "after"})
     made.process.signal(signal.SIGHUP)
-    assert (await made.process.until_logged("reload"))["outcome"] == "applied"
+    await made.process.until_logged("reload", outcome="applied")
     for client in streams.values():
         assert (await client.ask(made.case.request())).status == 200
     assert [request.values(b"x-told") for request in made.case.upstream.requests] == [[b"after"]] * SIZE
 
     made.write(headers={"X-Told": "never"}, base_url="no url")
     made.process.signal(signal.SIGHUP)
-    assert (await made.process.until_logged("reload", 2))["outcome"] == "rejected"
+    await made.process.until_logged("reload", outcome="rejected")
     for client in streams.values():
         assert (await client.ask(made.case.request())).status == 200
     assert made.case.upstream.requests[-1].values(b"x-told") == [b"after"]
@@ -176,7 +176,7 @@ async def test_a_listener_of_a_reload_is_open_on_every_worker_and_one_that_left_
     old = made.process.reverse
     made.file.write_text(json.dumps(definitions))
     made.process.signal(signal.SIGHUP)
-    assert (await made.process.until_logged("reload"))["outcome"] == "applied"
+    await made.process.until_logged("reload", outcome="applied")
     address = made.process.listening["route"][0]
 
     clients = [await made.case.connect(address) for _ in range(8)]
@@ -312,7 +312,7 @@ async def test_a_request_that_waits_for_a_token_when_its_connection_changes_stil
     await made.stage.tokens.asked_by("c0", 1)
     made.write(headers={"X-Told": "after"})
     made.process.signal(signal.SIGHUP)
-    assert (await made.process.until_logged("reload"))["outcome"] == "applied"
+    await made.process.until_logged("reload", outcome="applied")
     gate.set()
 
     assert (await client.response()).status == 200
