@@ -18,6 +18,7 @@ ALL_ROUTES: Final = 1000
 OFF: Final = "proxy"
 ON: Final = "proxy-log"
 FORWARD: Final = "proxy-forward"
+WORKERS: Final = "proxy-workers"
 SOME_ROUTES: Final = 100
 SOME: Final = "proxy-100"
 ACCELERATED_OFF: Final = "proxy-accelerated"
@@ -79,6 +80,8 @@ def _closed_rows() -> tuple[Closed, ...]:
         )
     )
     rows += [
+        # All on one core: what it costs that there are several, not what it brings.
+        Closed("workers", "small answers, 64 connections, workers: 1 and 2", "small", 64, only=(OFF, WORKERS)),
         Closed("forward", "small answers, 64 connections, absolute form", "small", 64, only=(OFF, FORWARD)),
         Closed(
             "intercepted",

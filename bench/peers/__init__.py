@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.load import Entry, ask_at
 from bench.processes import Running, module
-from bench.rows import ACCELERATED_OFF, ACCELERATED_ON, ALL_ROUTES, FORWARD, SOME, SOME_ROUTES
+from bench.rows import ACCELERATED_OFF, ACCELERATED_ON, ALL_ROUTES, FORWARD, SOME, SOME_ROUTES, WORKERS
 from bench.upstream import TOKEN, fill, free_ports
 from hatch_build import outdated
 
@@ -267,14 +267,18 @@ def _aiohttp(place: Place, program: str, _: Path) -> Launch:
     return Launch([program, *map(str, words)], Entry(own), Entry(own_tls), {"BENCH_TOKEN": TOKEN})
 
 
-def _product(access: str, routes: int, turn: int, *, pure: bool) -> Callable[[Place, str, Path], Launch]:
+def _product(
+    access: str, routes: int, turn: int, *, pure: bool, workers: int = 1
+) -> Callable[[Place, str, Path], Launch]:
     def launch(place: Place, program: str, folder: Path) -> Launch:
         origin = f"http://127.0.0.1:{place.upstream.plain}"
         # Without `prefetch` no token request falls into a measurement: the warm-up asks every one.
         more = "".join(
             f"  c{number}: {{iclient: bench, base_url: {origin}/bench, prefetch: false}}\n" for number in range(routes)
         )
-        values: dict[str, object] = {"ACCESS": access, "MORE": more, "AUTHORITY": place.upstream.authority}
+        values: dict[str, object] = {
+            "ACCESS": access, "MORE": more, "AUTHORITY": place.upstream.authority, "WORKERS": workers,
+        }  # fmt: skip
         file, own, _ = _configured(place, folder, "iclient-proxy.yaml", values)
         plain = Entry(own, "/c", turn) if turn else Entry(own, f"/c{routes - 1}" if routes else "/bench")
         environment = {
@@ -353,6 +357,10 @@ KINDS: Final = (
     _product_kind(SOME, f"this proxy, {SOME_ROUTES} connections defined", "false", SOME_ROUTES),
     _product_kind("proxy-1000", f"this proxy, {ALL_ROUTES:,} connections defined, one asked", "false", ALL_ROUTES),
     _product_kind("proxy-1000-all", f"this proxy, {ALL_ROUTES:,} asked in turn", "false", ALL_ROUTES, ALL_ROUTES),
+    Kind(
+        WORKERS, "this proxy, two workers", "make setup", _interpreter, _said("-m", "proxy", "version"),
+        _product("false", 0, 0, pure=True, workers=2), special=True,
+    ),
     Kind(
         "haproxy-tcp", "HAProxy, relaying bytes", "apt-get install haproxy",
         _on_path("haproxy"), _said("-v"), _haproxy_tcp, special=True,
