@@ -73,6 +73,9 @@ class GivenListener(Listener):
 
     def stop_accepting(self) -> None:
         """Close the socket here; open streams go on."""
+        if self.given is not None:  # a reload that comes to nothing
+            self.given.close()
+            self.given = None
         if self._acceptor is not None:
             self._acceptor.close()
             self._acceptor = None

@@ -239,7 +239,7 @@ class Supervisor(Others):
             if before == WELL and pulse == ASKED:
                 worker.channel.send({"kind": "ask"})
             if is_hung(pulse, self._rhythm, serving=serving):
-                self._log.error("worker", number=worker.number, outcome="hung", pid=worker.process.pid, s=pulse.owing)
+                self._log.error("worker", number=worker.number, outcome="hung", pid=worker.process.pid, seconds=pulse.owing)
                 worker.stage = _Stage.GONE
                 worker.process.kill()  # what it had said before is read, then the end of the socket pair
             elif serving and is_silent(pulse, self._rhythm) != was_silent:
