@@ -204,12 +204,8 @@ class Supervisor(Others):
             case "serving":
                 worker.stage = _Stage.SERVING
                 self._served = True
-                self._log.info(
-                    "worker",
-                    number=worker.number,
-                    outcome="serving",
-                    pid=worker.process.pid if worker.process is not None else 0,
-                )
+                pid = worker.process.pid if worker.process is not None else 0
+                self._log.info("worker", number=worker.number, outcome="serving", pid=pid)
                 self._tell_processes()
             case "here":
                 pass  # that it was heard is all there is to know
@@ -239,14 +235,17 @@ class Supervisor(Others):
             if before == WELL and pulse == ASKED:
                 worker.channel.send({"kind": "ask"})
             if is_hung(pulse, self._rhythm, serving=serving):
-                self._log.error("worker", number=worker.number, outcome="hung", pid=worker.process.pid, seconds=pulse.owing)
+                self._tell(worker, "hung", seconds=pulse.owing)
                 worker.stage = _Stage.GONE
                 worker.process.kill()  # what it had said before is read, then the end of the socket pair
             elif serving and is_silent(pulse, self._rhythm) != was_silent:
-                outcome = "answers" if was_silent else "silent"
+                self._tell(worker, "answers" if was_silent else "silent")
                 if not was_silent:
                     self._board.leave(worker.number)  # until it accepts again
-                self._log.warning("worker", number=worker.number, outcome=outcome, pid=worker.process.pid)
+
+    def _tell(self, worker: _Worker, outcome: str, **more: object) -> None:
+        pid = worker.process.pid if worker.process is not None else 0
+        self._log.warning("worker", number=worker.number, outcome=outcome, pid=pid, **more)
 
     def _is_silent(self, worker: _Worker) -> bool:
         return not worker.heard and is_silent(worker.pulse, self._rhythm)
