@@ -7,7 +7,7 @@ it takes of a token is a look into its memory; what upstreams say of one it tell
 One that ends takes only its own streams along: the sockets and what waits in them belong to all. One whose main process
 ends finds the socket pair at its end, and ends too.
 
-`codec`, `frames` and `counts` are pure, `channel` is the socket pair, `held` the listeners of both sides, `board` memory
-that all share; `publisher`, `totals`, `child`, `heartbeat` and `supervisor` belong to the main process, `copies`,
+`codec`, `frames` and `counts` are pure, `channel` is the socket pair, `held` the listeners of both sides, `board` is
+memory that all share; `publisher`, `totals`, `child`, `heartbeat` and `supervisor` belong to the main process, `copies`,
 `accepting` and `worker` to a worker.
 """
