@@ -45,6 +45,9 @@ class Others:
     def commit(self, assembly: Assembly) -> None:
         """Serve by these parts from now on."""
 
+    async def applied(self) -> None:
+        """Wait until all serve by what was committed."""
+
     def abandon(self) -> None:
         """Go on as before."""
 

@@ -231,7 +231,9 @@ class Service:
         milliseconds = round((monotonic() - began) * 1000, 1)
         match outcome:
             case Applied():
-                self._applied(outcome, milliseconds)
+                self._applied(outcome)
+                await self._others.applied()
+                self._say_applied(outcome, milliseconds)
             case Rejected(reasons=reasons):
                 self._last_reload.successful = False
                 # They go to whoever asked, too; what serves now is known, in whatever place somebody wrote it.
@@ -250,7 +252,7 @@ class Service:
             self._others.abandon()
         return reasons
 
-    def _applied(self, outcome: Applied, milliseconds: float) -> None:
+    def _applied(self, outcome: Applied) -> None:
         tell(outcome)
         self._assembly = outcome.assembly
         self._others.commit(outcome.assembly)
@@ -270,6 +272,9 @@ class Service:
         for listener in outcome.left:
             listener.retire()
         self._leaving = [each for each in (*self._leaving, *outcome.left) if each.open_streams]
+
+    def _say_applied(self, outcome: Applied, milliseconds: float) -> None:
+        changes = outcome.changes
         self._log.info(
             "reload",
             outcome="applied",

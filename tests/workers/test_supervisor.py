@@ -169,6 +169,20 @@ async def test_a_reload_reaches_every_worker_and_a_faulty_one_none(play: Play):
     assert made.case.token_requests == 1  # it is the same grant
 
 
+async def test_who_is_told_that_a_reload_is_applied_is_served_by_it_whichever_worker_it_comes_to(play: Play):
+    made = await play()
+    streams = await made.streams_of_all()
+    for number in range(20):
+        made.write(headers={"X-Told": str(number)})
+        assert (await made.process.admin_post("/api/reload")).status == 200
+
+        answers = await all_of(*(client.ask(made.case.request()) for client in streams.values()))
+
+        assert {answer.status for answer in answers} == {200}
+        told = [request.values(b"x-told") for request in made.case.upstream.requests[-SIZE:]]
+        assert told == [[str(number).encode()]] * SIZE
+
+
 async def test_a_listener_of_a_reload_is_open_on_every_worker_and_one_that_left_on_none(play: Play):
     made = await play()
     definitions = json.loads(made.file.read_text())

@@ -8,6 +8,6 @@ One that ends takes only its own streams along: the sockets and what waits in th
 ends finds the socket pair at its end, and ends too.
 
 `codec`, `frames` and `counts` are pure, `channel` is the socket pair, `held` the listeners of both sides, `board` is
-memory that all share; `publisher`, `totals`, `child`, `heartbeat` and `supervisor` belong to the main process, `copies`,
-`accepting` and `worker` to a worker.
+memory that all share; `publisher`, `totals`, `child`, `heartbeat` and `supervisor` belong to the main process,
+`copies`, `accepting` and `worker` to a worker.
 """

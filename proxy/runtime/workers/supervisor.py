@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import structlog
 
-from proxy.observe.collectors import Gathered, WorkerView
 from proxy.patience import Patience
 from proxy.runtime.others import Others
 from proxy.runtime.workers.board import Board
@@ -24,9 +21,10 @@ from proxy.runtime.workers.child import LONG, pause_after, see_off, started, sta
 from proxy.runtime.workers.codec import packed_authority, packed_definitions
 from proxy.runtime.workers.counts import Tally
 from proxy.runtime.workers.frames import LARGEST_UP
-from proxy.runtime.workers.heartbeat import ASKED, WELL, Heartbeat, Pulse, Rhythm, is_hung, is_silent, looked
+from proxy.runtime.workers.heartbeat import ASKED, WELL, Heartbeat, Rhythm, is_hung, is_silent, looked
 from proxy.runtime.workers.held import sockets_of
 from proxy.runtime.workers.inherited import begun_with
+from proxy.runtime.workers.known import Known, Stage
 from proxy.runtime.workers.publisher import Subscriber
 from proxy.runtime.workers.totals import Totals
 
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from proxy.observe.collectors import Gathered
     from proxy.runtime.cgroup import Cgroup
     from proxy.runtime.parts import Assembly
     from proxy.runtime.workers.child import Child
@@ -47,36 +46,7 @@ T = TypeVar("T")
 
 _SCRAPE: Final = 1.0  # seconds that a scrape waits for a worker; one that is busy for longer shows what it said last
 _READY: Final = 30.0  # seconds that a reload waits for a worker to make its parts
-_LEAVE: Final = 2.0  # seconds for what takes no time: to cut streams, to end
-
-
-class _Stage(Enum):
-    GONE = "gone"
-    STARTING = "starting"
-    SERVING = "serving"
-
-
-@dataclass(slots=True)
-class _Worker:
-    """One worker: its process, what is said to it, and what it said. `ends` counts how often it ended early."""
-
-    number: int
-    stage: _Stage = _Stage.GONE
-    process: Child | None = None
-    channel: Channel | None = None
-    subscriber: Subscriber | None = None
-    began: float = 0.0
-    started: int = 0
-    ends: int = 0
-    pulse: Pulse = WELL
-    heard: bool = False  # since it was looked at last
-    streams: int = 0
-    tally: Tally = field(default_factory=Tally)
-    cpu_before: float = 0.0
-    answer: asyncio.Future[tuple[str, ...]] | None = None
-    counted: asyncio.Future[None] | None = None
-    cut: asyncio.Future[int] | None = None
-    again: asyncio.TimerHandle | None = None
+_LEAVE: Final = 2.0  # seconds for what takes no time: to cut streams, to change over, to end
 
 
 class Supervisor(Others):
@@ -112,7 +82,7 @@ class Supervisor(Others):
         self._packed: Message = {}  # what workers serve by
         self._next: tuple[Message, dict[int, Channel]] = ({}, {})  # what is being prepared, and by whom
         self._own: list[list[object]] = []
-        self._workers = [_Worker(number) for number in range(1, size + 1)]
+        self._workers = [Known(number) for number in range(1, size + 1)]
         self._totals = Totals()
         self._rhythm = rhythm
         self._heartbeat = Heartbeat(rhythm, self._look)
@@ -124,7 +94,7 @@ class Supervisor(Others):
     @property
     def ready(self) -> bool:
         """Whether every worker serves."""
-        return all(worker.stage is _Stage.SERVING and not self._is_silent(worker) for worker in self._workers)
+        return all(worker.is_up(self._rhythm) for worker in self._workers)
 
     @property
     def has_served(self) -> bool:
@@ -135,7 +105,7 @@ class Supervisor(Others):
     @property
     def open_streams(self) -> int:
         """The streams that workers have open, while they leave."""
-        return sum(worker.streams for worker in self._workers if worker.stage is _Stage.SERVING)
+        return sum(worker.streams for worker in self._workers if worker.stage is Stage.SERVING)
 
     def guard(self, own: frozenset[tuple[str, int]]) -> None:
         """Let no worker dial these addresses."""
@@ -152,14 +122,14 @@ class Supervisor(Others):
 
     # One worker
 
-    def _begin(self, worker: _Worker) -> None:
+    def _begin(self, worker: Known) -> None:
         worker.again = None
         if self._ending or self._draining:
             return
         ours, theirs = pair()
         worker.began = monotonic()
         worker.started += 1
-        worker.stage = _Stage.STARTING
+        worker.stage = Stage.STARTING
         self._board.leave(worker.number)
         worker.pulse, worker.heard = ASKED, False  # it owes the word that it serves
         try:
@@ -188,7 +158,7 @@ class Supervisor(Others):
         subscriber = worker.subscriber = Subscriber(self._publisher, channel.send)
         self._publisher.tell_all(subscriber)
 
-    def _hear(self, worker: _Worker, channel: Channel, message: Message) -> None:
+    def _hear(self, worker: Known, channel: Channel, message: Message) -> None:
         if channel is not worker.channel:
             return
         worker.heard = True
@@ -199,10 +169,10 @@ class Supervisor(Others):
             channel.close()
             self._lost(worker, channel)
 
-    def _take(self, worker: _Worker, message: Message) -> None:
+    def _take(self, worker: Known, message: Message) -> None:
         match message["kind"]:
             case "serving":
-                worker.stage = _Stage.SERVING
+                worker.stage = Stage.SERVING
                 self._served = True
                 pid = worker.process.pid if worker.process is not None else 0
                 self._log.info("worker", number=worker.number, outcome="serving", pid=pid)
@@ -211,6 +181,8 @@ class Supervisor(Others):
                 pass  # that it was heard is all there is to know
             case "prepared":
                 _settle(worker.answer, tuple(str(reason) for reason in message["reasons"]))
+            case "applied":
+                _settle(worker.changed, None)
             case "count":
                 worker.tally.take(message)
                 if message.get("last"):
@@ -226,31 +198,28 @@ class Supervisor(Others):
     def _look(self, late: float) -> None:
         """Ask who has said nothing for a while, and end who does not answer; this look is `late` by so many seconds."""
         for worker in self._workers:
-            if worker.stage is _Stage.GONE or worker.channel is None or worker.process is None:
+            if worker.stage is Stage.GONE or worker.channel is None or worker.process is None:
                 continue
             before, was_silent = worker.pulse, is_silent(worker.pulse, self._rhythm)
             worker.pulse = pulse = looked(before, self._rhythm, heard=worker.heard, late=late)
             worker.heard = False
-            serving = worker.stage is _Stage.SERVING
+            serving = worker.stage is Stage.SERVING
             if before == WELL and pulse == ASKED:
                 worker.channel.send({"kind": "ask"})
             if is_hung(pulse, self._rhythm, serving=serving):
                 self._tell(worker, "hung", seconds=pulse.owing)
-                worker.stage = _Stage.GONE
+                worker.stage = Stage.GONE
                 worker.process.kill()  # what it had said before is read, then the end of the socket pair
             elif serving and is_silent(pulse, self._rhythm) != was_silent:
                 self._tell(worker, "answers" if was_silent else "silent")
                 if not was_silent:
                     self._board.leave(worker.number)  # until it accepts again
 
-    def _tell(self, worker: _Worker, outcome: str, **more: object) -> None:
+    def _tell(self, worker: Known, outcome: str, **more: object) -> None:
         pid = worker.process.pid if worker.process is not None else 0
         self._log.warning("worker", number=worker.number, outcome=outcome, pid=pid, **more)
 
-    def _is_silent(self, worker: _Worker) -> bool:
-        return not worker.heard and is_silent(worker.pulse, self._rhythm)
-
-    def _lost(self, worker: _Worker, channel: Channel) -> None:
+    def _lost(self, worker: Known, channel: Channel) -> None:
         """The socket pair is at its end: so is the process, or it will be."""
         if channel is not worker.channel or worker.process is None:
             return
@@ -262,27 +231,28 @@ class Supervisor(Others):
         self._burials.add(task)
         task.add_done_callback(self._burials.discard)
         worker.channel = None
-        worker.stage = _Stage.GONE
+        worker.stage = Stage.GONE
         self._board.leave(worker.number)
         worker.streams = 0
         if worker.subscriber is not None:
             worker.subscriber.close()
             worker.subscriber = None
         _settle(worker.answer, ())
+        _settle(worker.changed, None)
         _settle(worker.counted, None)
         _settle(worker.cut, 0)
         self._totals.keep(worker.tally)
         worker.cpu_before += worker.tally.machine.cpu
         worker.tally = Tally()
 
-    async def _bury(self, worker: _Worker, process: Child) -> None:
+    async def _bury(self, worker: Known, process: Child) -> None:
         process.kill()
         status = await asyncio.to_thread(status_of, process)
         if not self._ending:
             self._gone(worker, status)
 
-    def _gone(self, worker: _Worker, status: str) -> None:
-        worker.stage = _Stage.GONE
+    def _gone(self, worker: Known, status: str) -> None:
+        worker.stage = Stage.GONE
         worker.ends = 1 if monotonic() - worker.began > LONG else worker.ends + 1
         pause = pause_after(worker.ends)
         if self._draining:
@@ -322,9 +292,16 @@ class Supervisor(Others):
             if worker.channel is None:
                 continue
             if worker.channel is prepared.get(worker.number):
+                worker.changed = asyncio.get_running_loop().create_future()
                 worker.channel.send({"kind": "commit"})
             elif worker.process is not None:
                 worker.process.kill()
+
+    async def applied(self) -> None:
+        """Wait until every worker serves by what was committed; one that stands still is waited for no longer."""
+        changes = [worker.changed for worker in self._workers if worker.changed is not None]
+        if changes:
+            await asyncio.wait(changes, timeout=_LEAVE)
 
     def abandon(self) -> None:
         """Have the workers forget what they made."""
@@ -365,7 +342,7 @@ class Supervisor(Others):
         for worker in self._workers:
             if worker.again is not None:
                 worker.again.cancel()
-            if worker.stage is not _Stage.SERVING and worker.process is not None:
+            if worker.stage is not Stage.SERVING and worker.process is not None:
                 worker.process.kill()
         until = monotonic() + _LEAVE
         await asyncio.gather(*(asyncio.to_thread(see_off, process, until) for process in processes), *self._burials)
@@ -386,26 +363,15 @@ class Supervisor(Others):
             if worker.counted is None or worker.counted.done():
                 worker.counted = loop.create_future()
                 worker.channel.send({"kind": "count"})
-            if not self._is_silent(worker):
+            if not worker.is_silent(self._rhythm):
                 asked.append(worker.counted)
         if asked:
             await asyncio.wait(asked, timeout=_SCRAPE)
         alive = [worker.tally for worker in self._workers if worker.channel is not None]
-        return self._totals.sum(own, alive, [self._view(worker) for worker in self._workers])
+        return self._totals.sum(own, alive, [worker.view(self._rhythm) for worker in self._workers])
 
-    def _view(self, worker: _Worker) -> WorkerView:
-        machine = worker.tally.machine
-        return WorkerView(
-            worker.number,
-            worker.stage is _Stage.SERVING and not self._is_silent(worker),
-            worker.started,
-            machine.resident,
-            worker.cpu_before + machine.cpu,
-            machine.files,
-        )
-
-    def _serving(self) -> Iterator[_Worker]:
-        return (worker for worker in self._workers if worker.stage is _Stage.SERVING)
+    def _serving(self) -> Iterator[Known]:
+        return (worker for worker in self._workers if worker.stage is Stage.SERVING)
 
     def _say(self, message: Message) -> None:
         for worker in self._workers:

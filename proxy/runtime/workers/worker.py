@@ -319,6 +319,7 @@ class Worker:
         match outcome:
             case Applied():
                 self._applied(outcome)
+                self._channel.send({"kind": "applied"})
             case Rejected(reasons=reasons) if not decision.done():
                 self._channel.send({"kind": "prepared", "reasons": list(reasons)})
             case _:
