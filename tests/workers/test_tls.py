@@ -6,6 +6,7 @@ import os
 import signal
 import ssl
 from base64 import b64encode
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,25 @@ async def test_a_pair_that_does_not_fit_changes_no_worker_not_even_one_that_begi
     kill(made.pids()[1], signal.SIGKILL)
     await made.process.until_logged("worker", 2, outcome="serving", number=1)
     await assert_all_show(made, first)
+
+
+async def test_callers_that_speak_no_tls_or_leave_in_the_middle_of_it_cost_nobody_anything(play: Play, tmp_path: Path):
+    certificate = renew(tmp_path)
+    made = await secured(play, tmp_path)
+    for number in range(40):
+        client = await made.case.connect()
+        await client.send(made.case.request() if number % 2 else b"\x16\x03\x01\x02\x00\x01")
+        if number % 2:
+            assert b"HTTP/1.1 200" not in await client.read_rest()
+        else:
+            client.reset()
+
+    await assert_all_show(made, certificate)
+    clients = [await made.case.connect(tls=client_side()) for _ in range(16)]
+    shares = Counter(await all_of(*(made.worker_of(client) for client in clients)))
+    assert len(shares) == SIZE
+    assert not made.process.logged("library")
+    assert not made.process.logged("worker", outcome="ended")
 
 
 async def test_every_worker_speaks_tls_with_the_upstream_and_keeps_its_streams(play: Play):
