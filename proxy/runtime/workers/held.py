@@ -11,6 +11,7 @@ from proxy.inbound.connection import Downstream
 from proxy.inbound.listener import BACKLOG, Listener
 from proxy.runtime.doors import doors
 from proxy.runtime.workers.accepting import Acceptor
+from proxy.wire.reader import as_protocol
 
 if TYPE_CHECKING:
     from proxy.runtime.parts import Assembly
@@ -92,7 +93,9 @@ class GivenListener(Listener):
         self.place.open(self._count.open)
 
     async def _serve(self, accepted: socket.socket) -> None:
-        await self.surroundings.loop.connect_accepted_socket(lambda: Downstream(self), accepted, ssl=self._context)
+        await self.surroundings.loop.connect_accepted_socket(
+            lambda: as_protocol(Downstream(self)), accepted, ssl=self._context
+        )
 
 
 def sockets_of(assembly: Assembly) -> list[int]:
