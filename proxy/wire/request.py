@@ -238,10 +238,10 @@ def parse_request(buffer: bytes, limits: HeadLimits, searched: int = 0) -> Reque
         if skipped > 2 * _LEADING_BLANK_LINES:
             _refuse("too many blank lines before the request line")
         if skipped:
-            buffer, searched = buffer[skipped:], 0
+            buffer, searched = buffer[skipped:], max(searched - skipped, 0)
     end = buffer.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
     if end < 0 or end > limits.size:
-        _check_incomplete(buffer, limits)
+        _check_incomplete(buffer, limits, searched)
         return None
     head = buffer[: end + 4] if len(buffer) > end + 4 else buffer
     start = START_LINE.match(head)
@@ -335,8 +335,11 @@ def _check_method(method: bytes) -> None:
         raise Refusal(_NOT_IMPLEMENTED, "methods are case-sensitive: write it in capitals")
 
 
-def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
-    """Refuse what can't become a good head any more, instead of waiting for its end."""
+def _check_incomplete(buffer: bytes, limits: HeadLimits, searched: int) -> None:
+    """Refuse what can't become a good head any more, instead of waiting for its end.
+
+    What an earlier call has seen passed, so only what came since is looked at: a head that drips is read once.
+    """
     line_end = buffer.find(b"\r\n")
     if line_end < 0:
         if b"\n" in buffer:
@@ -348,14 +351,15 @@ def _check_incomplete(buffer: bytes, limits: HeadLimits) -> None:
                 PROBLEMS["target_too_long"], f"the target has more than {limits.target} bytes (limits.target)"
             )
         return
-    if not START_LINE.match(buffer):
+    if searched < line_end + 2 and not START_LINE.match(buffer):
         _explain_start_line(buffer, limits)
-    if buffer.count(b"\n") != buffer.count(b"\r\n"):
+    seen = buffer.rfind(b"\n", 0, searched) + 1  # the line that was not whole then
+    if buffer.count(b"\n", seen) != buffer.count(b"\r\n", seen):
         _refuse("a line ends without CR")
-    _check_lines(buffer, limits)
+    _check_lines(buffer[seen - 2 :] if seen else buffer, limits)  # from the end of the line before it
     if len(buffer) > limits.size:
         raise Refusal(PROBLEMS["headers_too_large"], f"the head has more than {limits.size} bytes (limits.head_size)")
-    if buffer.count(b"\r\n") - 1 > limits.fields:
+    if buffer.count(b"\n") - 1 > limits.fields:
         raise Refusal(PROBLEMS["headers_too_large"], f"more than {limits.fields} fields (limits.header_fields)")
 
 

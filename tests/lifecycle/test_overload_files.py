@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -45,6 +46,14 @@ async def served(case: Case) -> bool:
         finally:
             await client.close()
     return False
+
+
+async def test_room_for_files_is_made_before_a_crowd_comes(tmp_path: Path):
+    async with played(tmp_path) as case:
+        status = case.stage.process.status()
+
+        [room] = re.findall(r"^FDSize:\s+(\d+)$", status, re.MULTILINE)
+        assert int(room) >= min(16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 @pytest.mark.case("L-281")

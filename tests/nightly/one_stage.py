@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from contextlib import asynccontextmanager
@@ -21,14 +22,33 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def one_case(
-    folder: Path, *, limits: Mapping[str, Any] | None = None, connection: Mapping[str, Any] | None = None
+    folder: Path,
+    *,
+    limits: Mapping[str, Any] | None = None,
+    connection: Mapping[str, Any] | None = None,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
+    apart: bool = False,
 ) -> AsyncIterator[Case]:
-    """Run a process with these limits and a warm connection; this one may open as many files as the machine lets it."""
+    """Run a process with these limits and a warm connection; this one may open as many files as the machine lets it.
+
+    `others` are connections whose upstreams are the caller's. With `apart` the process has a core to itself and all
+    else the others, if the machine has two, and this process collects no garbage: for whoever measures milliseconds.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    stage = Stage({"c0": dict(connection or {})}, {"limits": dict(limits or {}), "log": {"access": False}})
+    stage = Stage(
+        {"c0": dict(connection or {}), **(others or {})}, {"limits": dict(limits or {}), "log": {"access": False}}
+    )
+    cores, collects = os.sched_getaffinity(0), gc.isenabled()
+    its_own = {min(cores)}
     try:
+        if apart:
+            os.sched_setaffinity(0, its_own)
         await stage.start(folder)
+        if apart:
+            os.sched_setaffinity(0, cores - its_own or cores)
+            gc.collect()
+            gc.disable()
         try:
             case = await stage.case("c0")
             try:
@@ -39,6 +59,9 @@ async def one_case(
         finally:
             await stage.close()
     finally:
+        os.sched_setaffinity(0, cores)
+        if collects:
+            gc.enable()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -55,6 +78,11 @@ def cpu_seconds(process: Process) -> float:
     """Return the time that the process has spent on a CPU (proc_pid_stat(5))."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_ms(process: Process) -> float:
+    """Return how long its loop stood ready to run while others had the CPU (the kernel's sched-stats.rst)."""
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e6
 
 
 class Memory:

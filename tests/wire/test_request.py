@@ -55,6 +55,15 @@ def assert_refused(raw, code=BAD, limits=LIMITS):
     assert refused.value.problem is PROBLEMS[code]
 
 
+def reads(raw, searched=0, limits=LIMITS):
+    """Return the code of a refusal, the size of a head, or None."""
+    try:
+        found = parse_request(raw, limits, searched)
+    except Refusal as refusal:
+        return refusal.problem.code
+    return None if found is None else found.size
+
+
 # Where a head ends
 
 
@@ -81,6 +90,46 @@ def test_where_an_earlier_look_ended_the_end_is_still_found():
 
     for searched in range(len(raw)):
         assert parse_request(raw, LIMITS, searched).size == len(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: 1\nX-B: 2\r\n", BAD),
+        (b"\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\nX-A: 1\n", BAD),
+        (b"GET  /x HTTP/1.1\r\nHost: a\r\n", BAD),
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 500, "headers_too_large"),
+        (b"GET /x HTTP/1.1\r\n" + b"X-A: 1\r\n" * 21, "headers_too_large"),
+        (b"GET /x HTTP/1.1\r\n" + (b"X-A: " + b"a" * 480 + b"\r\n") * 5, "headers_too_large"),
+        (b"GET /" + b"x" * 400, "target_too_long"),
+    ],
+)
+def test_a_head_that_drips_is_refused_at_the_same_byte_as_one_that_is_read_from_its_beginning(raw, code):
+    waited_for = {at for at in range(1, len(raw) + 1) if reads(raw[:at]) is None}
+
+    for step in (1, 2, 3, 7):
+        seen = 0
+        for at in range(step, len(raw) + step, step):
+            found = reads(raw[:at], seen)
+            assert found == reads(raw[:at])
+            if found is not None:
+                break
+            seen = at
+        assert found == code
+        assert seen in waited_for
+
+
+@given(
+    st.lists(st.sampled_from([b"GET /x HTTP/1.1", b"\r\n", b"\r", b"\n", b"X-A: 1\r\n", b"a", b":", b" "]), max_size=30)
+)
+def test_whatever_comes_piece_by_piece_is_judged_as_if_it_came_at_once(pieces):
+    raw, small = b"", HeadLimits(size=60, line=12, fields=4, target=20)
+    for piece in pieces:
+        found = reads(raw + piece, len(raw), small)
+        assert found == reads(raw + piece, 0, small)
+        if found is not None:
+            break
+        raw += piece
 
 
 @pytest.mark.parametrize("number", [1, 2, 8])
