@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.pacing import lasting
 from tests.nightly import slow_crowd
-from tests.nightly.good_traffic import good_traffic
+from tests.nightly.good_traffic import Pace, good_traffic
 from tests.nightly.one_stage import Memory, by_target, one_case, waited_ms
 from tests.nightly.slow_crowd import Crowd
 from tests.support.client import Client
@@ -49,7 +49,9 @@ async def slow_clients(folder: Path, scale: float, seconds: float = LIMIT) -> li
     apart = scale >= 1
     rounds = _ROUNDS if apart else 1
     limits = {"head_timeout": f"{seconds * 1000:.0f}ms", "body_idle": f"{seconds * 1000:.0f}ms"}
-    without, within, lasted, waited, failed, sent = [], [], [], [], 0, 0
+    alone_each: list[Pace] = []
+    beside_each: list[Pace] = []
+    lasted, waited = [], []
     theirs = listen()
     others = {slow_crowd.NAME: {"base_url": f"http://127.0.0.1:{theirs.getsockname()[1]}"}}
     async with (
@@ -64,13 +66,14 @@ async def slow_clients(folder: Path, scale: float, seconds: float = LIMIT) -> li
             waited.append(waited_ms(process))
             async with good_traffic(case) as beside:
                 lasted += await crowd.come()
-            without.append(alone.quantile(0.99) * 1000)
-            within.append(beside.quantile(0.99) * 1000)
-            failed += alone.failed + beside.failed
-            sent += alone.sent + beside.sent
+            alone_each.append(alone)
+            beside_each.append(beside)
         waited.append(waited_ms(process))
         closed = await process.metric("slow_clients_closed_total")
+    without, within = (_ms(each, 0.99) for each in (alone_each, beside_each))
     ratios = [each / alone for each, alone in zip(within, without, strict=True)]
+    failed = sum(pace.failed for pace in alone_each + beside_each)
+    sent = sum(pace.sent for pace in alone_each + beside_each)
     stood = [after - before for before, after in pairwise(waited)]
     ratio, longest = statistics.median(ratios), max(lasted)
     wanted, gone = count * rounds, seconds + 1
@@ -83,8 +86,13 @@ async def slow_clients(folder: Path, scale: float, seconds: float = LIMIT) -> li
         Figure("seconds until the last slow client is gone", f"{longest:.2f}", f"≤ {gone:g}", longest <= gone),
         Figure("slow_clients_closed_total", f"{closed:,.0f}", f"{wanted:,}", closed == wanted),
         Figure("p99 without them, and beside them, ms", f"{_listed(without)}; {_listed(within)}"),
+        Figure("the slowest, ms", f"{_listed(_ms(alone_each, 1.0))}; {_listed(_ms(beside_each, 1.0))}"),
         Figure("ms that the proxy waited for its core meanwhile", f"{_listed(stood[::2])}; {_listed(stood[1::2])}"),
     ]  # fmt: skip
+
+
+def _ms(paces: list[Pace], part: float) -> list[float]:
+    return [pace.quantile(part) * 1000 for pace in paces]
 
 
 def _listed(numbers: Iterable[float]) -> str:
