@@ -356,7 +356,7 @@ def _check_incomplete(buffer: bytes, limits: HeadLimits, searched: int) -> None:
     seen = buffer.rfind(b"\n", 0, searched) + 1  # the line that was not whole then
     if buffer.count(b"\n", seen) != buffer.count(b"\r\n", seen):
         _refuse("a line ends without CR")
-    _check_lines(buffer[seen - 2 :] if seen else buffer, limits)  # from the end of the line before it
+    _check_lines(buffer[max(seen - 2, 0) :], limits)  # from the end of the line before it
     if len(buffer) > limits.size:
         raise Refusal(PROBLEMS["headers_too_large"], f"the head has more than {limits.size} bytes (limits.head_size)")
     if buffer.count(b"\n") - 1 > limits.fields:
