@@ -18,18 +18,18 @@ def rounds(ours, theirs=10.0):
     ("bar", "ours", "verdict"),
     [
         (AT_MOST, 20.0, Verdict.PASS),
-        (AT_MOST, 20.9, Verdict.PASS),  # a twentieth is noise
+        (AT_MOST, 20.9, Verdict.CLOSE),  # a twentieth is noise
         (AT_MOST, 21.1, Verdict.SHORT),
         (AT_LEAST, 10.0, Verdict.PASS),
-        (AT_LEAST, 9.6, Verdict.PASS),
+        (AT_LEAST, 9.6, Verdict.CLOSE),
         (AT_LEAST, 9.4, Verdict.SHORT),
-        (ABOVE, 12.05, Verdict.PASS),
+        (ABOVE, 12.05, Verdict.CLOSE),
         (ABOVE, 12.15, Verdict.SHORT),
-        (ABSOLUTE, 6.2, Verdict.PASS),
+        (ABSOLUTE, 6.2, Verdict.CLOSE),
         (ABSOLUTE, 6.4, Verdict.SHORT),
     ],
 )
-def test_a_row_passes_up_to_a_twentieth_beside_its_bar(bar, ours, verdict):
+def test_a_row_passes_at_its_bar_and_is_close_up_to_a_twentieth_beside_it(bar, ours, verdict):
     assert judge(bar, rounds(ours)).verdict is verdict
 
 

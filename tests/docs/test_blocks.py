@@ -36,9 +36,10 @@ NOT_RUN = {
     "docs/chaos.md-1": "an hour; tests/chaos has small runs of each part",
     "docs/fuzzing.md-1": "minutes; tests/fuzz has short forms",
     "docs/mutants.md-1": "hours; tests/mutants tests the runner",
-    "docs/performance.md-1": "forty minutes; tests/bench",
+    "docs/performance.md-1": "an hour; tests/bench",
     "docs/performance.md-2": "needs a compiler; tests/house/test_distribution.py builds both wheels",
     "docs/scoreboard.md-1": "minutes, and until Ctrl-C; tests/bench/test_scoreboard.py, tests/demo/test_faults.py",
+    "docs/workers.md-2": "minutes, and control groups; tests/bench",
 }
 SECRETS = (
     "ACME_SECRET", "CLIENT_SECRET", "EU_SECRET", "US_SECRET", "LISTENER_TOKEN", "ZENDESK_SECRET", "DEMO_CLIENT_SECRET",
