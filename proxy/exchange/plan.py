@@ -84,6 +84,7 @@ class Streams(Protocol):
         ...
 
 
+# By name, since nothing copies an object of a compiled class.
 _PARTS: Final = (
     "_earlier", "_hidden", "_hidden_for", "_own_secrets", "admits_all", "aim", "aims", "classifier", "connection",
     "counters", "credential_lines", "guards_dots", "injector", "name", "replay", "replays_all", "strip", "timeouts",
