@@ -9,9 +9,10 @@ import sys
 from tests.cli.command import ROOT, Done
 from tests.support.deadline import awaiting
 
-# Without a terminal that it owns nobody's Ctrl-C reaches it.
+# Without a terminal that it owns nobody's Ctrl-C reaches it; and what a shell starts in the background ignores it.
 _OWNING = (
-    "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from proxy.cli.main import main; sys.exit(main(sys.argv[1:]))"
 )
 
