@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pty
-import select
 import sys
 
 from tests.cli.command import ROOT, Done
@@ -41,18 +40,13 @@ async def at_terminal(*arguments, keys, cwd):
 def typed(terminal, keys):
     """Answer each prompt, which ends with a colon and a space; return all that was shown."""
     seen, shown = b"", b""
-    left, last = list(keys), ""
+    left = list(keys)
     while True:
-        # CPython loses a Ctrl-C between a prompt and the read behind it; whoever pressed it presses it again.
-        if last == "\x03" and not select.select([terminal], [], [], 2)[0]:
-            os.write(terminal, last.encode())
-            continue
         try:
             piece = os.read(terminal, 4096)
         except OSError:  # how Linux says that the other side is gone
             return seen.decode()
         seen, shown = seen + piece, shown + piece
         if shown.endswith(b": ") and left:
-            last = left.pop(0)
-            os.write(terminal, last.encode())
+            os.write(terminal, left.pop(0).encode())
             shown = b""
