@@ -138,6 +138,8 @@ async def run(crew: Crew, node: Node | None, mutants: int, seed: int, first: int
     asked: list[Relayed] = []
     pending = iter(poison.at_random(seed, first, mutants))
     await asyncio.gather(*(_work(crew, worker, pending, tally, asked) for worker in crew.workers))
+    for worker in crew.workers:
+        worker.end_streams()  # a stream that answered one thing answers no other request
     if node is not None:
         shown = [(each.first.data, each.poison.method, each.first.ended) for each in asked]
         for relayed, found in zip(asked, await node.responses(shown), strict=True):

@@ -114,9 +114,12 @@ class _Server:
         self.streams.add(stream)
         return stream
 
-    def close(self) -> None:
+    def end_streams(self) -> None:
         for stream in tuple(self.streams):
             stream.transport.abort()
+
+    def close(self) -> None:
+        self.end_streams()
         if self._server is not None:
             self._server.close()
         self.listening.close()
@@ -168,6 +171,11 @@ class Worker:
         return Outcome(
             b"".join(mutant.pieces), heard, tuple(self.numbers), bytes(client.received), self.hosts, client.was_reset
         )
+
+    def end_streams(self) -> None:
+        """Let go of every stream that the product keeps."""
+        for server in self.servers.values():
+            server.end_streams()
 
     async def _at_rest(self) -> None:
         """Wait until no upstream has half a request: it is whole, or its stream has ended."""
