@@ -77,7 +77,7 @@ def _by_cython(scratch: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _by_mypyc(scratch: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the same for the library and for each of its modules, which only lead to it."""
-    from mypyc.build import mypycify
+    from mypyc.build import mypycify  # only here: hatchling loads this module for wheels without anything compiled, too
 
     # What they import need not be there for a wheel; types of it that are not known are taken as they come.
     words = ["--config-file=", "--ignore-missing-imports", *map(str, MODULES)]

@@ -8,8 +8,8 @@ if os.environ.get("ICLIENT_PROXY_PURE", "") not in ("", "0"):
     from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
     def _sources_alone(path: str) -> FileFinder:
-        if not path.startswith(__path__[0]):
-            raise ImportError(path)
+        if path != __path__[0] and not path.startswith(__path__[0] + os.sep):
+            raise ImportError(path)  # another package's, though its name may begin like ours
         return FileFinder(path, (SourceFileLoader, SOURCE_SUFFIXES))
 
     sys.path_hooks.insert(0, _sources_alone)

@@ -14,7 +14,7 @@ from proxy.exchange.phase import Phase
 from proxy.exchange.record import ExchangeRecord
 from proxy.exchange.tunnel import Tunnel
 from proxy.exchange.turned_away import NO_MEMORY
-from proxy.problem import PROBLEMS, answer
+from proxy.problem import PROBLEMS
 
 if TYPE_CHECKING:
     from proxy.access_token import AccessToken
@@ -165,18 +165,9 @@ class Connect:
         self._phase = Phase.OVER
         self._early = b""
         record.status = refusal.problem.status
-        surroundings.count_reply(refusal.problem)
+        data = surroundings.reply(record, refusal, close=True, head_only=False)
         self._leave_record()
-        self._client.send(
-            answer(
-                refusal.problem,
-                refusal.detail,
-                request_id=surroundings.identify(record),
-                connection=record.connection,
-                retry_after=refusal.retry_after,
-                close=True,
-            )
-        )
+        self._client.send(data)
         self._client.finish(reuse=False)
 
     def _over(self, bytes_in: int, bytes_out: int) -> None:
